@@ -1,0 +1,516 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Helpers of the socket tests; vsock_util.h says what each one does.
+ */
+#define _GNU_SOURCE
+#include "vsock_util.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+int vsock_family(void)
+{
+	const char *text = getenv("RVSOCK_FAMILY");
+	char *end;
+	long number;
+
+	if (!text || !*text)
+		return 18;
+	number = strtol(text, &end, 10);
+	if (*end || number < 1 || number > 255) {
+		fprintf(stderr,
+			"RVSOCK_FAMILY is \"%s\": set it to the family's number, 18 or 40.\n",
+			text);
+		exit(2);
+	}
+	return (int)number;
+}
+
+struct sockaddr_vm vsock_address(unsigned int cid, unsigned int port)
+{
+	struct sockaddr_vm address;
+
+	memset(&address, 0, sizeof(address));
+	address.svm_family = vsock_family();
+	address.svm_cid = cid;
+	address.svm_port = port;
+	return address;
+}
+
+int vsock_stream(int flags)
+{
+	return socket(vsock_family(), SOCK_STREAM | flags, 0);
+}
+
+int vsock_bind(int fd, unsigned int cid, unsigned int port)
+{
+	struct sockaddr_vm address = vsock_address(cid, port);
+
+	return bind(fd, (struct sockaddr *)&address, sizeof(address));
+}
+
+int vsock_connect(int fd, unsigned int cid, unsigned int port)
+{
+	struct sockaddr_vm address = vsock_address(cid, port);
+
+	return connect(fd, (struct sockaddr *)&address, sizeof(address));
+}
+
+/* Close without losing the errno that is to be reported. */
+static int close_failed(int fd)
+{
+	int error = errno;
+
+	close(fd);
+	errno = error;
+	return -1;
+}
+
+int vsock_connected(unsigned int port)
+{
+	int fd = vsock_stream(0);
+
+	if (fd < 0)
+		return -1;
+	if (vsock_connect(fd, VMADDR_CID_HOST, port))
+		return close_failed(fd);
+	return fd;
+}
+
+static int ask_va(int fd, const char *format, va_list arguments)
+{
+	char line[201];
+	int len = vsnprintf(line, sizeof(line) - 1, format, arguments);
+
+	if (len < 0 || len >= (int)sizeof(line) - 1) {
+		errno = EMSGSIZE;
+		return -1;
+	}
+	line[len++] = '\n';
+	if (vsock_connect(fd, VMADDR_CID_HOST, PORT_SERVICE))
+		return -1;
+	return send_all(fd, line, len);
+}
+
+int vsock_ask_on(int fd, const char *format, ...)
+{
+	va_list arguments;
+	int result;
+
+	va_start(arguments, format);
+	result = ask_va(fd, format, arguments);
+	va_end(arguments);
+	return result;
+}
+
+int vsock_ask(const char *format, ...)
+{
+	va_list arguments;
+	int fd = vsock_stream(0);
+	int result;
+
+	if (fd < 0)
+		return -1;
+	va_start(arguments, format);
+	result = ask_va(fd, format, arguments);
+	va_end(arguments);
+	return result ? close_failed(fd) : fd;
+}
+
+int vsock_listener(unsigned int *port, int backlog)
+{
+	struct sockaddr_vm address;
+	socklen_t len = sizeof(address);
+	int fd = vsock_stream(0);
+
+	if (fd < 0)
+		return -1;
+	if (vsock_bind(fd, VMADDR_CID_ANY, VMADDR_PORT_ANY) ||
+	    listen(fd, backlog) ||
+	    getsockname(fd, (struct sockaddr *)&address, &len))
+		return close_failed(fd);
+	*port = address.svm_port;
+	return fd;
+}
+
+int vsock_read_line(int fd, char *line, size_t size)
+{
+	size_t len = 0;
+
+	while (len + 1 < size) {
+		if (recv_all(fd, line + len, 1))
+			return -1;
+		if (line[len] == '\n') {
+			line[len] = '\0';
+			return 0;
+		}
+		len++;
+	}
+	errno = EMSGSIZE;
+	return -1;
+}
+
+int vsock_dial(unsigned int port, const char *command)
+{
+	char line[64];
+	int fd = vsock_ask("dial %u %s", port, command);
+
+	if (fd < 0)
+		return -1;
+	if (vsock_read_line(fd, line, sizeof(line)))
+		return close_failed(fd);
+	if (strcmp(line, "dialling")) {
+		fprintf(stderr, "# the host answered \"%s\" to dial\n", line);
+		errno = EPROTO;
+		return close_failed(fd);
+	}
+	return fd;
+}
+
+int vsock_dialled(const char *command, int *fd)
+{
+	unsigned int port;
+	int listener = vsock_listener(&port, 1);
+	int asking;
+
+	if (listener < 0)
+		return -1;
+	asking = vsock_dial(port, command);
+	if (asking < 0)
+		return close_failed(listener);
+	if (poll_for(listener, POLLIN, PATIENCE_MS) != POLLIN) {
+		close(asking);
+		errno = ETIMEDOUT;
+		return close_failed(listener);
+	}
+	*fd = accept(listener, NULL, NULL);
+	if (*fd < 0) {
+		close_failed(asking);
+		return close_failed(listener);
+	}
+	close(listener);
+	return asking;
+}
+
+int vsock_dial_result(int asking, struct dial_result *result)
+{
+	memset(result, 0, sizeof(*result));
+	if (vsock_read_line(asking, result->line, sizeof(result->line)))
+		return -1;
+	result->ok = sscanf(result->line, "result ok %llu %x %llu %x",
+			    &result->bytes_in, &result->crc_in,
+			    &result->bytes_out, &result->crc_out) == 4;
+	return 0;
+}
+
+int send_all(int fd, const void *data, size_t len)
+{
+	const char *from = data;
+
+	while (len) {
+		ssize_t sent = send(fd, from, len, MSG_NOSIGNAL);
+
+		if (sent < 0)
+			return -1;
+		from += sent;
+		len -= sent;
+	}
+	return 0;
+}
+
+int recv_all(int fd, void *data, size_t len)
+{
+	char *to = data;
+
+	while (len) {
+		ssize_t got = recv(fd, to, len, 0);
+
+		if (got < 0)
+			return -1;
+		if (!got) {
+			errno = ECONNRESET;
+			return -1;
+		}
+		to += got;
+		len -= got;
+	}
+	return 0;
+}
+
+int set_int(int fd, int level, int option, int value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value));
+}
+
+static struct timeval to_timeval(long milliseconds)
+{
+	struct timeval time = {
+		.tv_sec = milliseconds / 1000,
+		.tv_usec = milliseconds % 1000 * 1000,
+	};
+
+	return time;
+}
+
+int set_timeout(int fd, int option, long milliseconds)
+{
+	struct timeval time = to_timeval(milliseconds);
+
+	return setsockopt(fd, SOL_SOCKET, option, &time, sizeof(time));
+}
+
+int set_connect_timeout(int fd, long milliseconds)
+{
+	struct timeval time = to_timeval(milliseconds);
+
+	return setsockopt(fd, vsock_family(), SO_VM_SOCKETS_CONNECT_TIMEOUT,
+			  &time, sizeof(time));
+}
+
+int set_buffer(int fd, int option, uint64_t value)
+{
+	return setsockopt(fd, vsock_family(), option, &value, sizeof(value));
+}
+
+int get_buffer(int fd, int option, uint64_t *value)
+{
+	socklen_t len = sizeof(*value);
+
+	return getsockopt(fd, vsock_family(), option, value, &len);
+}
+
+uint8_t pattern_byte(uint64_t offset)
+{
+	return (uint8_t)((offset >> 8) ^ offset ^ (offset >> 16));
+}
+
+void pattern_fill(void *data, size_t len, uint64_t offset)
+{
+	uint8_t *to = data;
+
+	for (size_t i = 0; i < len; i++)
+		to[i] = pattern_byte(offset + i);
+}
+
+size_t pattern_check(const void *data, size_t len, uint64_t offset)
+{
+	const uint8_t *from = data;
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		if (from[i] != pattern_byte(offset + i))
+			break;
+	return i;
+}
+
+uint32_t crc32_update(uint32_t crc, const void *data, size_t len)
+{
+	static uint32_t table[256];
+	const uint8_t *from = data;
+
+	if (!table[1]) {
+		for (uint32_t i = 255; i > 0; i--) {
+			uint32_t value = i;
+
+			for (int bit = 0; bit < 8; bit++)
+				value = (value >> 1) ^
+					((value & 1) ? 0xedb88320u : 0);
+			table[i] = value;
+		}
+	}
+	crc = ~crc;
+	while (len--)
+		crc = (crc >> 8) ^ table[(crc ^ *from++) & 0xff];
+	return ~crc;
+}
+
+void random_fill(void *data, size_t len, uint64_t seed)
+{
+	uint8_t *to = data;
+	uint64_t state = seed * 0x9e3779b97f4a7c15u + 0x2545f4914f6cdd1du;
+
+	for (size_t i = 0; i < len; i++) {
+		/* The generator's low bits are weak: use the high ones. */
+		state = state * 6364136223846793005u + 1442695040888963407u;
+		to[i] = (uint8_t)(state >> 56);
+	}
+}
+
+long now_ms(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
+void sleep_ms(long milliseconds)
+{
+	struct timespec time = {
+		.tv_sec = milliseconds / 1000,
+		.tv_nsec = milliseconds % 1000 * 1000000,
+	};
+
+	while (nanosleep(&time, &time) && errno == EINTR)
+		;
+}
+
+long voluntary_switches(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_THREAD, &usage);
+	return usage.ru_nvcsw;
+}
+
+int poll_for(int fd, int events, int timeout_ms)
+{
+	struct pollfd entry = { .fd = fd, .events = events };
+	int result = poll(&entry, 1, timeout_ms);
+
+	return result > 0 ? entry.revents : result;
+}
+
+bool wait_queued(int fd, size_t len)
+{
+	long end = now_ms() + PATIENCE_MS;
+	char *scratch = malloc(len);
+	bool there = false;
+
+	while (!there && now_ms() < end) {
+		ssize_t got = recv(fd, scratch, len, MSG_PEEK | MSG_DONTWAIT);
+
+		there = got == (ssize_t)len;
+		if (!there)
+			sleep_ms(5);
+	}
+	free(scratch);
+	return there;
+}
+
+ssize_t call_recv(struct caller *caller)
+{
+	return recv(caller->fd, caller->data, caller->len, caller->flags);
+}
+
+ssize_t call_send(struct caller *caller)
+{
+	return send(caller->fd, caller->data, caller->len, caller->flags);
+}
+
+ssize_t call_accept(struct caller *caller)
+{
+	return accept4(caller->fd, NULL, NULL, caller->flags);
+}
+
+ssize_t call_poll_in(struct caller *caller)
+{
+	return poll_for(caller->fd, POLLIN, -1);
+}
+
+static void *caller_run(void *argument)
+{
+	struct caller *caller = argument;
+	long before;
+
+	/* Page faults of the buffer are not to count as sleep. */
+	if (caller->data && caller->call == call_recv)
+		memset(caller->data, 0, caller->len);
+	caller->began = now_ms();
+	before = voluntary_switches();
+	__atomic_store_n(&caller->tid, (int)syscall(SYS_gettid),
+			 __ATOMIC_RELEASE);
+	caller->result = caller->call(caller);
+	caller->error = caller->result < 0 ? errno : 0;
+	caller->switches = voluntary_switches() - before;
+	caller->took = now_ms() - caller->began;
+	__atomic_store_n(&caller->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* Does the thread sleep so that a signal or an event can wake it? */
+static bool thread_sleeps(int tid)
+{
+	char path[64], text[256], *state;
+	FILE *file;
+	size_t len;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	file = fopen(path, "r");
+	if (!file)
+		return false;
+	len = fread(text, 1, sizeof(text) - 1, file);
+	fclose(file);
+	text[len] = '\0';
+	/* The state follows the name, which is in parentheses. */
+	state = strrchr(text, ')');
+	return state && state[1] == ' ' && state[2] == 'S';
+}
+
+bool caller_start(struct caller *caller)
+{
+	long end = now_ms() + PATIENCE_MS;
+	int asleep = 0;
+
+	caller->tid = 0;
+	caller->done = false;
+	if (pthread_create(&caller->thread, NULL, caller_run, caller))
+		return false;
+	/* Seen asleep three times in a row, it is not just starting up. */
+	while (asleep < 3 && now_ms() < end) {
+		int tid = __atomic_load_n(&caller->tid, __ATOMIC_ACQUIRE);
+
+		if (caller_is_done(caller))
+			return true;
+		asleep = tid && thread_sleeps(tid) ? asleep + 1 : 0;
+		sleep_ms(10);
+	}
+	return asleep >= 3;
+}
+
+bool caller_is_done(struct caller *caller)
+{
+	return __atomic_load_n(&caller->done, __ATOMIC_ACQUIRE);
+}
+
+bool caller_join(struct caller *caller)
+{
+	struct timespec end;
+
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += PATIENCE_MS / 1000;
+	return !pthread_timedjoin_np(caller->thread, NULL, &end);
+}
+
+static int handled;
+
+static void count_signal(int signal)
+{
+	(void)signal;
+	__atomic_add_fetch(&handled, 1, __ATOMIC_RELAXED);
+}
+
+void ignore_with_handler(int signal, int flags)
+{
+	struct sigaction action;
+
+	memset(&action, 0, sizeof(action));
+	action.sa_handler = count_signal;
+	action.sa_flags = flags;
+	sigaction(signal, &action, NULL);
+}
+
+int handled_signals(void)
+{
+	return __atomic_load_n(&handled, __ATOMIC_RELAXED);
+}

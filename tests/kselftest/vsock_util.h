@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the programs of this directory share: sockets of the family under test,
+ * the services of the host peer, the pattern that it sends, and threads that
+ * sleep in a call while the test does something to their socket.
+ *
+ * Functions that return an int return -1 with errno set when they fail, unless
+ * said otherwise. Times are in milliseconds of CLOCK_MONOTONIC.
+ */
+#ifndef VSOCK_UTIL_H
+#define VSOCK_UTIL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <linux/vm_sockets.h>
+
+#define KIB(n) ((size_t)(n) * 1024)
+#define MIB(n) ((size_t)(n) * 1024 * 1024)
+
+/* Where the host peer listens. */
+#define PORT_REPLY	9999u
+#define PORT_ECHO	9998u
+#define PORT_SERVICE	9000u
+/* A host port where nobody listens. */
+#define PORT_NOBODY	9777u
+
+/* Credit that a new socket gives its peer, in bytes. */
+#define DEFAULT_BUFFER	KIB(256)
+
+/* Longest wait of any helper for something that has to happen. */
+#define PATIENCE_MS	20000
+/* Long enough for a thread to have run if it was going to. */
+#define SETTLE_MS	150
+
+/* Number of the family under test: RVSOCK_FAMILY, or 18. */
+int vsock_family(void);
+
+/* Address in the family under test. */
+struct sockaddr_vm vsock_address(unsigned int cid, unsigned int port);
+
+/* Stream socket of the family under test; @flags as SOCK_NONBLOCK. */
+int vsock_stream(int flags);
+
+int vsock_bind(int fd, unsigned int cid, unsigned int port);
+int vsock_connect(int fd, unsigned int cid, unsigned int port);
+
+/* New stream socket connected to @port of the host. */
+int vsock_connected(unsigned int port);
+
+/* Connect @fd to the service port and send one command line (printf). */
+int vsock_ask_on(int fd, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* The same on a new socket, which is returned. */
+int vsock_ask(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Listening socket on a port that the kernel chose, stored in @port. */
+int vsock_listener(unsigned int *port, int backlog);
+
+/* Read up to and with the next line feed; the line is stored without it. */
+int vsock_read_line(int fd, char *line, size_t size);
+
+/*
+ * Ask the host to connect to @port of this guest and to run @command there.
+ * Returns the asking socket, on which one "result" line follows.
+ */
+int vsock_dial(unsigned int port, const char *command);
+
+/*
+ * A pair: *@fd is accepted from the host, which runs @command on it. Returns
+ * the asking socket.
+ */
+int vsock_dialled(const char *command, int *fd);
+
+/* How the host fared with a dialled connection. */
+struct dial_result {
+	bool ok;
+	unsigned long long bytes_in, bytes_out;
+	unsigned int crc_in, crc_out;
+	char line[256];
+};
+
+int vsock_dial_result(int asking, struct dial_result *result);
+
+/* All of @len bytes or -1; 0 bytes read counts as ECONNRESET. */
+int send_all(int fd, const void *data, size_t len);
+int recv_all(int fd, void *data, size_t len);
+
+int set_int(int fd, int level, int option, int value);
+int set_timeout(int fd, int option, long milliseconds);
+int set_connect_timeout(int fd, long milliseconds);
+int set_buffer(int fd, int option, uint64_t value);
+int get_buffer(int fd, int option, uint64_t *value);
+
+/* The byte that the host peer sends at @offset of its stream. */
+uint8_t pattern_byte(uint64_t offset);
+void pattern_fill(void *data, size_t len, uint64_t offset);
+/* Index of the first byte that differs, or @len. */
+size_t pattern_check(const void *data, size_t len, uint64_t offset);
+
+/* CRC-32 as zlib has it; @crc is 0 at the start. */
+uint32_t crc32_update(uint32_t crc, const void *data, size_t len);
+
+/* Bytes that no compressor could guess, the same for the same seed. */
+void random_fill(void *data, size_t len, uint64_t seed);
+
+long now_ms(void);
+void sleep_ms(long milliseconds);
+
+/* Times the calling thread went to sleep of its own, as the kernel counts. */
+long voluntary_switches(void);
+
+/* Poll @fd for @events; returns revents, 0 at the timeout, -1 on failure. */
+int poll_for(int fd, int events, int timeout_ms);
+
+/* Wait until @len bytes can be peeked at, or the time is up. */
+bool wait_queued(int fd, size_t len);
+
+/* A thread that makes one call and says how it ended. */
+struct caller {
+	/* What it is to do. */
+	int fd;
+	void *data;
+	size_t len;
+	int flags;
+	ssize_t (*call)(struct caller *caller);
+	/* What came of it. */
+	ssize_t result;
+	int error;
+	long switches;
+	long began, took;
+	/* Its own affairs. */
+	pthread_t thread;
+	int tid;
+	bool done;
+};
+
+ssize_t call_recv(struct caller *caller);
+ssize_t call_send(struct caller *caller);
+ssize_t call_accept(struct caller *caller);
+/* poll() for POLLIN without a time limit; the result is revents. */
+ssize_t call_poll_in(struct caller *caller);
+
+/* Start the call; returns when the thread sleeps in it or has ended. */
+bool caller_start(struct caller *caller);
+bool caller_is_done(struct caller *caller);
+/* Wait for the end, at most PATIENCE_MS. */
+bool caller_join(struct caller *caller);
+
+/* Install a handler that does nothing, with @flags as SA_RESTART. */
+void ignore_with_handler(int signal, int flags);
+/* How often the handler ran. */
+int handled_signals(void);
+
+#endif /* VSOCK_UTIL_H */

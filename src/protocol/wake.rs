@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How many bytes a sleeping reader needs, and when the peer is to hear of free buffer space.
+//!
+//! A reader is woken once, when its request can be met. That works only if the peer may send as
+//! much, so both questions belong together: nobody sleeps for bytes that the peer is not allowed
+//! to send.
+
+use super::credit::ReceiveCredit;
+
+/// The most that can be expected to be queued at once: a peer keeps within the buffer it was
+/// told of, and many (the C implementation among them) within their own as well. At least 1.
+pub(crate) fn window(own_buf_alloc: u32, peer_buf_alloc: u32) -> u32 {
+    own_buf_alloc.min(peer_buf_alloc).max(1)
+}
+
+/// The least that a call wants before it returns, as `sock_rcvlowat` has it: all of `len` for
+/// `MSG_WAITALL`, otherwise `SO_RCVLOWAT` as far as `len` goes. At least 1 byte.
+pub(crate) fn target(len: usize, wait_all: bool, low_water: usize) -> usize {
+    if wait_all { len } else { low_water.min(len) }.max(1)
+}
+
+/// How many queued bytes wake a reader that still wants `wanted` bytes.
+///
+/// What fits the window is waited for as a whole: one wake-up. Beyond it the reader wakes at
+/// half of the window, drains it and waits again, so that the peer can refill one half while the
+/// other is being read.
+pub(crate) fn need(wanted: usize, window: u32) -> usize {
+    let window = window as usize;
+    if wanted <= window {
+        wanted.max(1)
+    } else {
+        (window / 2).max(1)
+    }
+}
+
+/// How many queued bytes make a socket readable for poll: `SO_RCVLOWAT`, as far as the window
+/// can hold it.
+pub(crate) fn readable_at(low_water: usize, window: u32) -> usize {
+    low_water.clamp(1, window.max(1) as usize)
+}
+
+/// Tells whether the peer is to hear of free space before a reader sleeps for `need` bytes.
+///
+/// It is, if what is queued and what the peer knows it may send do not make up the need.
+pub(crate) fn announce_before_sleep(credit: &ReceiveCredit, window: u32, need: usize) -> bool {
+    let reachable = credit.queued().saturating_add(credit.known_free(window));
+    credit.unannounced() > 0 && (reachable as usize) < need
+}
+
+/// Tells whether the peer is to hear of free space after a read.
+///
+/// A quarter of the window keeps a stream flowing with few updates. And whoever polls for
+/// `low_water` bytes does not call again, so the peer must already be allowed to send these.
+pub(crate) fn announce_after_read(credit: &ReceiveCredit, window: u32, low_water: usize) -> bool {
+    credit.unannounced() >= (window / 4).max(1)
+        || announce_before_sleep(credit, window, readable_at(low_water, window))
+}

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# What all set-up scripts share: where things are kept, how progress and
+# failures are told. Sourced, not run.
+
+# The clone, and the cache that all clones of this user share.
+clone=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+cache=${RVSOCK_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/rvsock}
+logs=$cache/log
+
+# The kernel's architecture and compiler, as the distribution builds it.
+# shellcheck disable=SC2034 # used by the scripts that source this file
+kernel_make=(make -j"$(nproc)" ARCH=x86_64 CC=x86_64-linux-gnu-gcc-14 LOCALVERSION=)
+
+# die SENTENCE: the one sentence a failing script ends with.
+die() {
+	printf 'error: %s\n' "$*" >&2
+	exit 1
+}
+
+# key FILE...: what a cache entry is named after, so that a change of the list
+# or script that makes an entry makes a new one.
+key() {
+	(cd "$clone" && sha256sum -- "$@") | sha256sum | cut -c1-12
+}
+
+# The entries of the cache. An entry exists under its name only when it is whole.
+# shellcheck disable=SC2034 # used by the scripts that source this file
+root_entry=$cache/root-$(key scripts/build-root scripts/packages)
+# shellcheck disable=SC2034
+kernel_entry=$cache/kernel-$(key scripts/kernel scripts/kernel-tree scripts/packages)
+# shellcheck disable=SC2034
+device_entry=$cache/device-$(key scripts/device scripts/packages)
+
+# step LOG SENTENCE COMMAND...: runs a long command with its output in LOG and
+# tells that it goes on, how long it took, or where to read why it failed.
+step() {
+	local log=$1 sentence=$2 start=$SECONDS pid ticks=0
+	shift 2
+	mkdir -p "$(dirname "$log")"
+	printf '%s ...\n' "$sentence"
+	"$@" </dev/null >>"$log" 2>&1 &
+	pid=$!
+	# The step dies with its script, also on an interrupt.
+	# shellcheck disable=SC2064 # this pid, now
+	trap "kill $pid 2>/dev/null || :" EXIT
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 0.2
+		ticks=$((ticks + 1))
+		if [ $((ticks % 50)) -eq 0 ]; then
+			printf '    still at it: %s, %d s\n' "$sentence" $((SECONDS - start))
+		fi
+	done
+	trap - EXIT
+	if ! wait "$pid"; then
+		tail -n 5 "$log" | sed 's/^/    | /' >&2
+		die "\"$sentence\" failed after $((SECONDS - start)) s; the whole log is $log"
+	fi
+	printf '    done: %s, %d s\n' "$sentence" $((SECONDS - start))
+}
+
+# finish PARTIAL ENTRY: gives a whole entry its name. If another maker was
+# faster, its entry stays.
+finish() {
+	if [ -e "$2" ]; then
+		rm -rf "$1"
+	else
+		mv -T "$1" "$2"
+	fi
+}

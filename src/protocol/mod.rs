@@ -18,6 +18,7 @@
 pub(crate) mod address;
 pub(crate) mod connection;
 pub(crate) mod credit;
+pub(crate) mod deferred;
 pub(crate) mod packet;
 pub(crate) mod reason;
 pub(crate) mod wake;

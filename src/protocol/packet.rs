@@ -116,7 +116,8 @@ impl Halves {
         }
     }
 
-    fn to_wire(self) -> u32 {
+    /// The flags of a [`Operation::Shutdown`].
+    pub(super) fn to_wire(self) -> u32 {
         let receive = if self.receive { Self::RECEIVE } else { 0 };
         let send = if self.send { Self::SEND } else { 0 };
         receive | send

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What arrives for a connection while a task owns its socket.
+//!
+//! Packets cannot be handled then, and to keep each of them would let a peer that only sends
+//! small ones take any amount of memory. So everything but the payload is folded into a few
+//! fields: the order of packets matters only in that payload comes before the end of its
+//! direction, and both before a reset.
+
+use super::connection::Payload;
+use super::packet::{Halves, Header, Operation};
+use super::reason::DropReason;
+
+/// The packets of one connection that wait for its socket to be released.
+#[derive(Debug, Default)]
+pub(crate) struct Deferred {
+    /// The last header; everything of it that packets of one connection share holds for all.
+    last: Option<Header>,
+    response: bool,
+    payload: u32,
+    credit_request: bool,
+    shutdown: Halves,
+    reset: bool,
+}
+
+impl Deferred {
+    /// Puts a packet aside. `limit` is the size of the receive buffer: no peer may have more
+    /// bytes than that outstanding, so more than that is over its credit whatever the
+    /// connection has taken out meanwhile. One byte more is kept as the sign of it.
+    ///
+    /// Tells whether the caller is to keep the payload.
+    pub(crate) fn put(&mut self, header: &Header, limit: u32) -> Payload {
+        if self.reset {
+            return Payload::Drop(DropReason::State);
+        }
+        match header.operation {
+            Operation::ReadWrite if self.shutdown.send => {
+                return Payload::Drop(DropReason::Shutdown)
+            }
+            Operation::ReadWrite => {
+                let total = self.payload.saturating_add(header.len);
+                if total > limit {
+                    self.payload = u32::MAX;
+                    return Payload::Drop(DropReason::Credit);
+                }
+                self.payload = total;
+            }
+            Operation::Response => self.response = true,
+            Operation::CreditRequest => self.credit_request = true,
+            Operation::CreditUpdate => {}
+            Operation::Shutdown => self.shutdown = self.shutdown.union(header.halves()),
+            Operation::Reset => self.reset = true,
+            Operation::Request => return Payload::Drop(DropReason::State),
+        }
+        self.last = Some(*header);
+        match header.operation {
+            Operation::ReadWrite if header.len > 0 => Payload::Deliver,
+            _ => Payload::Nothing,
+        }
+    }
+
+    /// Whether nothing was put aside.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.last.is_none()
+    }
+
+    /// Takes everything out, as packets for [`Connection::packet`] in the order in which they
+    /// matter. All payload that was kept is one packet, which is delivered or dropped as one.
+    ///
+    /// [`Connection::packet`]: super::connection::Connection::packet
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = Header> {
+        let deferred = core::mem::take(self);
+        let last = deferred.last;
+        let when = move |there: bool, operation, flags, len| {
+            let there = last.filter(|_| there);
+            there.map(|header| Header {
+                operation,
+                flags,
+                len,
+                ..header
+            })
+        };
+        let payload = deferred.payload;
+        let shutdown = deferred.shutdown;
+        [
+            when(deferred.response, Operation::Response, 0, 0),
+            when(payload > 0, Operation::ReadWrite, 0, payload),
+            when(deferred.credit_request, Operation::CreditRequest, 0, 0),
+            when(
+                shutdown != Halves::default(),
+                Operation::Shutdown,
+                shutdown.to_wire(),
+                0,
+            ),
+            when(deferred.reset, Operation::Reset, 0, 0),
+            // Alone, credit is carried by a packet that says nothing else.
+            when(deferred.only_credit(), Operation::CreditUpdate, 0, 0),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    fn only_credit(&self) -> bool {
+        !self.response
+            && self.payload == 0
+            && !self.credit_request
+            && self.shutdown == Halves::default()
+            && !self.reset
+    }
+}

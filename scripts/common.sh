@@ -10,7 +10,7 @@ logs=$cache/log
 
 # The kernel's architecture and compiler, as the distribution builds it.
 # shellcheck disable=SC2034 # used by the scripts that source this file
-kernel_make=(make -j"$(nproc)" ARCH=x86_64 CC=x86_64-linux-gnu-gcc-14 LOCALVERSION=)
+kernel_make=(ARCH=x86_64 CC=x86_64-linux-gnu-gcc-14 LOCALVERSION=)
 
 # die SENTENCE: the one sentence a failing script ends with.
 die() {

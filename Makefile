@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0
+# Every verb a person types. "make help" lists them.
+
+.DEFAULT_GOAL := module
+MAKEFLAGS += --no-print-directory
+export KDIR SUITE FLIP_BYTE
+
+.PHONY: help
+help: ## This list
+	@echo 'make VERB [VARIABLE=value ...]'
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS='	' read -r verb text; do \
+		printf '  %-12s %s\n' "$$verb" "$$text"; done
+	@echo
+	@echo 'Variables:'
+	@echo '  KDIR=DIR      build against your own built kernel tree, with the tools of this machine'
+	@echo '  SUITE=NAME    test: run only this suite of tests/suites.toml'
+	@echo '  PLAN=FILE     boot: the script to run in the guest'
+	@echo '  TOPOLOGY=NAME boot, shell: one of qemu/topologies.toml; default: peer'
+	@echo '  FLIP_BYTE=N   run: the host corrupts its Nth echoed byte, so the run must fail'
+	@echo '  RVSOCK_CACHE=DIR  where build root, kernel and tools are kept; default: ~/.cache/rvsock'
+	@echo '  RVSOCK_MIRROR=URL the package mirror that the build root is made from'
+
+.PHONY: setup
+setup: ## Make the build root, the kernel's tree and the tools (the other verbs do it when needed)
+ifeq ($(KDIR),)
+	@scripts/setup
+endif
+
+.PHONY: module
+module: setup ## Build build/rvsock.ko for the stock kernel (the default verb)
+	@scripts/module
+
+.PHONY: programs
+programs: setup ## Build the guest's and the host's test programs
+	@scripts/programs
+
+.PHONY: run
+run: guest ## Boot a guest, show the module at work against this host, power off
+	@scripts/in-root qemu/demonstration
+
+.PHONY: test
+test: check guest ## All tests; ends with "N passed, N failed"
+	@tests/run
+
+.PHONY: test-quick
+test-quick: guest ## The tests without the checks of style
+	@tests/run
+
+.PHONY: check
+check: setup ## Formatting, clippy, shellcheck, and the rules of the source tree
+	@scripts/check
+
+.PHONY: shell
+shell: guest ## A guest to play in, with the module loaded
+	@scripts/in-root qemu/boot --shell --topology $(or $(TOPOLOGY),peer)
+
+.PHONY: boot
+boot: guest ## Boot a guest with a plan of your own: make boot PLAN=FILE
+	@scripts/in-root qemu/boot --topology $(or $(TOPOLOGY),peer) "$(or $(PLAN),$(error say which: make boot PLAN=FILE))"
+
+# What each verb that boots a guest needs.
+.PHONY: guest
+guest: setup
+ifneq ($(KDIR),)
+	@echo 'error: guests run the stock kernel; leave KDIR out' >&2; exit 1
+endif
+	@scripts/module
+	@scripts/programs
+
+.PHONY: clean
+clean: ## Remove build/: the module, the programs and the logs of runs
+	rm -rf build
+
+.PHONY: distclean
+distclean: clean ## Remove build/ and the cache, which the next verb makes anew (minutes)
+	@scripts/remove-cache

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest: what is in it, how it is booted and watched, and what it left.
+
+Runs in the build root, which has QEMU, and where everything that is started
+ends with the command that started it.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import tomllib
+
+import host
+import initramfs
+
+CLONE = pathlib.Path(__file__).resolve().parent.parent
+KERNEL = pathlib.Path("/kernel")
+
+# Lines of the kernel's log that mean a fault, whatever a test made of them.
+FAULTS = re.compile(
+    r"\] (WARNING: |BUG: |INFO: (rcu|task|possible|trying)|watchdog: |rcu: .*(stall|INFO)"
+    r"|Oops|general protection fault|stack segment|kernel BUG|Kernel panic|panicked at"
+    r"|rust_kernel: |refcount_t: |list_(add|del) corruption|usercopy: |KASAN|UBSAN|slub"
+    r"|unregister_netdevice: waiting|Unable to handle|page allocation failure)"
+    r"|^(WARNING: |BUG: |Oops)|Kernel panic - not syncing")
+
+
+class GuestFailed(Exception):
+    """The guest could not be made or booted; the message says what to do."""
+
+
+def topologies():
+    """The topologies by name."""
+    with open(CLONE / "qemu/topologies.toml", "rb") as file:
+        return tomllib.load(file)
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What a run left."""
+    logs: pathlib.Path
+    timed_out: bool
+    status: int
+    seconds: float
+
+    def results(self):
+        """What the plan and its programs printed."""
+        return (self.logs / "results.log").read_text(errors="replace")
+
+    def faults(self):
+        """The lines of the kernel's log that mean a fault."""
+        console = (self.logs / "console.log").read_text(errors="replace")
+        return [line.strip() for line in console.splitlines() if FAULTS.search(line)]
+
+
+def pack(path, scripts):
+    """Writes the initramfs: init, programs, modules, and these scripts by name.
+
+    init runs the one called "plan", or else the one called "play".
+    """
+    archive = initramfs.Archive()
+    archive.console()
+    for directory in ("proc", "sys", "tmp", "bin", "modules", "tests"):
+        archive.directory(directory)
+    archive.file("bin/busybox", "/usr/bin/busybox")
+    archive.file("init", CLONE / "qemu/init")
+    archive.file("plan-functions.sh", CLONE / "qemu/plan-functions.sh")
+    for module in sorted((KERNEL / "modules").glob("*.ko")):
+        archive.file(f"modules/{module.name}", module)
+    built = CLONE / "build/rvsock.ko"
+    if built.exists():
+        with tempfile.NamedTemporaryFile() as stripped:
+            subprocess.run(["objcopy", "--strip-debug", built, stripped.name], check=True)
+            archive.file("modules/rvsock.ko", stripped.name)
+    for program in sorted((CLONE / "build/kselftest").glob("*")):
+        if program.is_file() and os.access(program, os.X_OK):
+            archive.file(f"tests/{program.name}", program)
+    for name, content in scripts.items():
+        archive.text(name, content)
+    archive.write(path)
+
+
+def _command(topology, image):
+    # QEMU emulates, also where KVM is there: no run depends on it.
+    return [
+        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-nodefaults", "-display", "none",
+        "-smp", str(topology["processors"]), "-m", str(topology["memory"]), "-no-reboot",
+        "-kernel", str(KERNEL / "vmlinuz"), "-initrd", str(image),
+        # An oops ends the run at once: what follows it in the same boot means nothing.
+        "-append", "console=ttyS0 quiet oops=panic panic=-1",
+    ]
+
+
+class Run:
+    """One boot of a guest, in a topology, with its logs in a directory."""
+
+    def __init__(self, topology, logs, scripts):
+        known = topologies()
+        if topology not in known:
+            raise GuestFailed(f"there is no topology '{topology}'; there are: {', '.join(known)}")
+        self._topology = known[topology]
+        self._scripts = scripts
+        self.logs = pathlib.Path(logs)
+        shutil.rmtree(self.logs, ignore_errors=True)
+        self.logs.mkdir(parents=True)
+
+    def play(self):
+        """Boots with the console on the terminal, until the guest powers off."""
+        with tempfile.TemporaryDirectory(prefix="guest-") as sockets:
+            image = pathlib.Path(sockets) / "initramfs"
+            pack(image, self._scripts)
+            with host.Host(self._topology, sockets, self.logs) as side:
+                return subprocess.call(_command(self._topology, image)
+                                       + ["-serial", "mon:stdio"] + side.device_arguments())
+
+    def boot(self, limit, watch=lambda text: None):
+        """Boots, and waits for the guest to power off, at most `limit` seconds.
+
+        `watch` is given the text of the results as it comes.
+        """
+        # Paths of unix sockets are limited to 108 bytes, hence a short directory.
+        with tempfile.TemporaryDirectory(prefix="guest-") as sockets:
+            sockets = pathlib.Path(sockets)
+            image = sockets / "initramfs"
+            pack(image, self._scripts)
+            with host.Host(self._topology, sockets, self.logs) as side:
+                command = _command(self._topology, image) + side.device_arguments() + [
+                    "-chardev", f"socket,id=console,path={sockets}/console.sock,server=on,"
+                    f"wait=off,logfile={self.logs}/console.log",
+                    "-serial", "chardev:console",
+                    "-serial", f"file:{self.logs}/results.log",
+                    "-qmp", f"unix:{sockets}/qmp.sock,server=on,wait=off",
+                ]
+                return self._watch(command, sockets, limit, watch)
+
+    def _watch(self, command, sockets, limit, watch):
+        for name in ("console.log", "results.log"):
+            (self.logs / name).touch()
+        start = time.monotonic()
+        timed_out = False
+        with open(self.logs / "qemu.log", "wb") as log, \
+                open(self.logs / "results.log", errors="replace") as results:
+            qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            try:
+                while True:
+                    try:
+                        qemu.wait(timeout=0.1)
+                    except subprocess.TimeoutExpired:
+                        pass
+                    watch(results.read())
+                    if qemu.returncode is not None:
+                        break
+                    if time.monotonic() - start > limit:
+                        timed_out = True
+                        _dump(sockets)
+                        watch(results.read())
+                        break
+            finally:
+                if qemu.poll() is None:
+                    qemu.kill()
+                    qemu.wait()
+        if qemu.returncode not in (0, -9):
+            raise GuestFailed(f"QEMU ended with status {qemu.returncode}; its log is "
+                              f"{self.logs}/qemu.log")
+        return Outcome(self.logs, timed_out, qemu.returncode, time.monotonic() - start)
+
+
+def _dump(sockets):
+    """Makes a kernel that hangs write down what its processors and tasks are at,
+    by the SysRq keys l, w and t on the serial console; gives it time to write."""
+    try:
+        with socket.socket(socket.AF_UNIX) as control, socket.socket(socket.AF_UNIX) as console:
+            control.connect(f"{sockets}/qmp.sock")
+            console.connect(f"{sockets}/console.sock")
+
+            def ask(command, **arguments):
+                request = {"execute": command, "arguments": arguments}
+                control.sendall(json.dumps(request).encode())
+
+            ask("qmp_capabilities")
+            for key in b"lwt":
+                ask("chardev-send-break", id="console")
+                time.sleep(0.3)
+                console.sendall(bytes([key]))
+                time.sleep(1)
+    except OSError:
+        # Without the dump the run has failed all the same.
+        pass

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The host's side of a topology: the vhost-user device, and the programs that
+the guest talks to. Both are ordinary processes on unix sockets."""
+
+import os
+import pathlib
+import subprocess
+import time
+
+GUEST_CID = 3
+
+
+class HostFailed(Exception):
+    """A process of the host's side did not come up, or ended early."""
+
+
+class Host:
+    """Started by `start`, ended by `stop`; a context manager does both."""
+
+    def __init__(self, topology, sockets, logs):
+        self._topology = topology
+        self._sockets = pathlib.Path(sockets)
+        self._logs = pathlib.Path(logs)
+        self._processes = []
+
+    def __enter__(self):
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def device_arguments(self):
+        """What QEMU's command line needs for the device of the topology."""
+        if "device" not in self._topology:
+            return []
+        return [
+            "-object", f"memory-backend-memfd,id=ram,size={self._topology['memory']}M,share=on",
+            "-numa", "node,memdev=ram",
+            "-chardev", f"socket,id=vsock,path={self._sockets}/device.sock",
+            "-device", "vhost-user-vsock-pci,chardev=vsock",
+        ]
+
+    def _start(self):
+        if self._topology.get("device"):
+            self._start_device()
+        if self._topology.get("peer"):
+            self._start_peer()
+
+    def _start_device(self):
+        # The device takes the header and one data descriptor of a packet; with
+        # its default buffer it would drop, silently, what is above 32 KiB.
+        device = self._spawn(
+            "device",
+            ["/device/bin/vhost-device-vsock", f"--guest-cid={GUEST_CID}",
+             f"--socket={self._sockets}/device.sock", f"--uds-path={self._sockets}/vm.sock",
+             "--tx-buffer-size=32768"],
+            RUST_LOG="warn")
+        self._wait_for(device, "vhost-device-vsock", (self._sockets / "device.sock").exists)
+
+    def _start_peer(self):
+        command = ["build/peer/rvsock-peer", f"--socket={self._sockets}/vm.sock",
+                   f"--stats={self._logs}/peer.jsonl"]
+        if os.environ.get("FLIP_BYTE"):
+            command.append(f"--flip-byte={os.environ['FLIP_BYTE']}")
+        peer = self._spawn("peer", command)
+        self._wait_for(peer, "rvsock-peer",
+                       lambda: "ready" in (self._logs / "peer.log").read_text())
+
+    def _spawn(self, name, command, **environment):
+        with open(self._logs / f"{name}.log", "wb") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
+                                       stderr=subprocess.STDOUT,
+                                       env={**os.environ, **environment})
+        self._processes.append(process)
+        return process
+
+    def _wait_for(self, process, name, ready):
+        deadline = time.monotonic() + 10
+        while not ready():
+            if process.poll() is not None:
+                raise HostFailed(f"{name} ended with status {process.returncode} before it "
+                                 f"was ready; its log is in {self._logs}")
+            if time.monotonic() > deadline:
+                raise HostFailed(f"{name} was not ready within 10 s; its log is in {self._logs}")
+            time.sleep(0.02)
+
+    def stop(self):
+        """Ends what runs, the last started first, by force if it must be."""
+        for process in reversed(self._processes):
+            process.terminate()
+            try:
+                process.wait(timeout=3)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes.clear()

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+# What plans are made of. A plan runs in the guest and tells the runner what it
+# does in lines that start with "##rvsock"; what programs print stands between.
+
+# tell WORD...: one line to the runner, never in the middle of another's line.
+tell() {
+	printf '\n##rvsock %s\n' "$*"
+}
+
+now() {
+	cut -d' ' -f1 /proc/uptime
+}
+
+# load MODULE PARAMETER...: insmod, told.
+load() {
+	insmod "/modules/$1.ko" $2 $3 $4
+	tell load "$1" $?
+}
+
+# unload MODULE: rmmod, told.
+unload() {
+	rmmod "$1"
+	tell unload "$1" $?
+}
+
+# stacks PID: what each thread of a process, each processor and each task that
+# sleeps uninterruptibly is at, into the kernel's log.
+stacks() {
+	for thread in /proc/"$1"/task/*; do
+		echo "rvsock-test: stack of thread ${thread##*/} of $1:" >/dev/kmsg
+		cat "$thread/stack" >/dev/kmsg
+	done
+	echo l >/proc/sysrq-trigger
+	echo w >/proc/sysrq-trigger
+}
+
+# run NAME SECONDS PROGRAM ARGUMENT...: runs a program in a session of its own,
+# and ends all of it when its time is over.
+run() {
+	name=$1 limit=$2
+	shift 2
+	tell begin "$name" "$(now)"
+	setsid "$@" &
+	program=$!
+	(
+		sleep "$limit"
+		tell timeout "$name"
+		stacks "$program"
+		kill -KILL -"$program"
+	) &
+	watchdog=$!
+	wait "$program"
+	status=$?
+	kill "$watchdog" 2>/dev/null
+	tell end "$name" "$(now)" "$status"
+}
+
+# sockets: how many sockets of the family are left, from the protocol's row.
+sockets() {
+	awk '$1 == "RVSOCK" { print $3 }' /proc/net/protocols
+}
+
+# settle: waits for closing sockets (8 s at most, by the family's closing time)
+# and tells how many are left after 12 s.
+settle() {
+	tries=60
+	while [ "$(sockets)" != 0 ] && [ -n "$(sockets)" ] && [ "$tries" -gt 0 ]; do
+		sleep 0.2
+		tries=$((tries - 1))
+	done
+	tell sockets "$(sockets)"
+}

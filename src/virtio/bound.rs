@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A device that a driver is bound to: how it is brought up, found by callbacks, and taken down.
+
+use super::{
+    Driver,
+    Probe, //
+};
+use crate::bindings;
+use core::ptr::{
+    self,
+    NonNull, //
+};
+use kernel::{
+    device::Device,
+    prelude::*,
+    sync::{
+        atomic::{
+            atomic_load,
+            atomic_store,
+            Acquire,
+            Relaxed,
+            Release, //
+        },
+        rcu,
+        Arc,
+        ArcBorrow, //
+    },
+};
+
+/// Something of a device that a driver holds a handle to, and that outlives the device as a closed
+/// handle.
+pub(super) trait Part: Send + Sync {
+    /// Makes the part usable: the device is live.
+    ///
+    /// Context: process.
+    fn open(&self);
+
+    /// Makes the part unusable. When this has returned, and an RCU grace period has gone by, the
+    /// part does not touch the device any more.
+    ///
+    /// Context: process; may sleep.
+    fn close(&self);
+
+    /// Drops what the device had been given.
+    ///
+    /// Context: process; may sleep.
+    ///
+    /// # Safety
+    ///
+    /// The device must have been reset after the part was [closed](Part::close) and an RCU grace
+    /// period went by, and its virtqueues must not have been deleted.
+    unsafe fn discard(&self);
+}
+
+/// The parts of a device. Dropping it resets the device, takes back what it had, and deletes its
+/// virtqueues.
+///
+/// # Invariants
+///
+/// `vdev` is a valid device that is bound to this driver, and `parts` has all the parts that were
+/// made for it. `queues_found` says whether it has virtqueues.
+struct Hardware {
+    vdev: NonNull<bindings::virtio_device>,
+    parts: KVec<Arc<dyn Part>>,
+    queues_found: bool,
+}
+
+impl Hardware {
+    fn open(&self) {
+        for part in self.parts.iter() {
+            part.open();
+        }
+    }
+
+    fn close(&self) {
+        for part in self.parts.iter() {
+            part.close();
+        }
+    }
+}
+
+impl Drop for Hardware {
+    fn drop(&mut self) {
+        // Closing what is closed does nothing.
+        self.close();
+
+        if !self.queues_found {
+            return;
+        }
+
+        // Waits for notifications that began before `close`: they run inside of RCU read-side
+        // critical sections. `virtio_reset_device` demands that there are none.
+        //
+        // SAFETY: This is process context, outside of any RCU read-side critical section.
+        unsafe { bindings::synchronize_rcu() };
+
+        // SAFETY: `vdev` is valid by the type invariants, and this is process context.
+        unsafe { bindings::virtio_reset_device(self.vdev.as_ptr()) };
+
+        for part in self.parts.iter() {
+            // SAFETY: The device was reset right now, after the parts were closed and a grace
+            // period. Its virtqueues are deleted only below.
+            unsafe { part.discard() };
+        }
+
+        // SAFETY: `vdev` is valid by the type invariants, and every transport that can find
+        // virtqueues sets `del_vqs`. No part uses a virtqueue any more, and the reset device calls
+        // no callback.
+        unsafe {
+            if let Some(del_vqs) = (*(*self.vdev.as_ptr()).config).del_vqs {
+                del_vqs(self.vdev.as_ptr());
+            }
+        }
+    }
+}
+
+/// What `virtio_device.priv` points to while a driver is bound.
+///
+/// The order of the fields is the order in which they are dropped: the driver's data outlives the
+/// buffers that the device had.
+struct Bound<D: Driver> {
+    hardware: Hardware,
+    data: Arc<D>,
+}
+
+/// Sets or clears the pointer by which callbacks find the bound device.
+///
+/// # Safety
+///
+/// `vdev` must be a valid device that is bound to the driver `D`.
+unsafe fn publish<D: Driver>(vdev: *mut bindings::virtio_device, bound: *mut Bound<D>) {
+    // The release order makes what `bound` points to visible before `bound` itself.
+    //
+    // SAFETY: `vdev` is valid; while this driver is bound, the field is only accessed atomically,
+    // by this function and `published`.
+    unsafe { atomic_store(&raw mut (*vdev).priv_, bound.cast(), Release) };
+}
+
+/// Returns the pointer that was set by [`publish`], or null.
+///
+/// # Safety
+///
+/// `vdev` must be a valid device that is bound to the driver `D`.
+unsafe fn published<D: Driver>(vdev: *mut bindings::virtio_device) -> *mut Bound<D> {
+    // SAFETY: As in `publish`.
+    let bound = unsafe { atomic_load(&raw mut (*vdev).priv_, Acquire) };
+
+    bound.cast()
+}
+
+/// Brings a device up: probes it, makes it live, opens its queues, and tells the driver.
+///
+/// Context: process; may sleep.
+///
+/// # Errors
+///
+/// `ENODEV` when the device is not one of virtio 1.0 or later; what [`Driver::probe`] and
+/// [`Driver::ready`] return; `ENOMEM`.
+///
+/// # Safety
+///
+/// - `vdev` must be a valid device that is bound to the driver `D`, and whose features have been
+///   negotiated, but that has no virtqueues.
+/// - The caller must hold the device's lock.
+/// - `callback` must be safe to call with each virtqueue of the device.
+pub(super) unsafe fn bind<D: Driver>(
+    vdev: *mut bindings::virtio_device,
+    callback: unsafe extern "C" fn(*mut bindings::virtqueue),
+) -> Result {
+    // An earlier driver may have left its own pointer, and interrupts may come as soon as
+    // virtqueues have been found.
+    //
+    // SAFETY: `vdev` is valid and bound to this driver.
+    unsafe { publish::<D>(vdev, ptr::null_mut()) };
+
+    // SAFETY: `vdev` is valid, so it is not null.
+    let vdev_nonnull = unsafe { NonNull::new_unchecked(vdev) };
+
+    // SAFETY: The requirements of `Probe::new` are those of this function. `probe` is gone when
+    // this function returns.
+    let probe = unsafe { Probe::new(vdev_nonnull, callback) };
+    if !probe.has_feature(bindings::VIRTIO_F_VERSION_1) {
+        dev_err!(
+            probe.device(),
+            "the device has only the legacy interface: use one of virtio 1.0 or later\n"
+        );
+        return Err(ENODEV);
+    }
+
+    let probed = D::probe(&probe);
+    let (parts, queues_found) = probe.into_parts();
+    // INVARIANT: `vdev` is bound to this driver until `unbind` has dropped this; `parts` is all
+    // that `probe` made.
+    let hardware = Hardware {
+        vdev: vdev_nonnull,
+        parts,
+        queues_found,
+    };
+    let data = probed?;
+    let bound = KBox::into_raw(KBox::new(
+        Bound {
+            hardware,
+            data: data.clone(),
+        },
+        GFP_KERNEL,
+    )?);
+
+    // SAFETY: `vdev` is valid and bound to this driver.
+    unsafe { publish::<D>(vdev, bound) };
+
+    // SAFETY: `vdev` is valid, and this is the only place that makes it ready.
+    unsafe { bindings::rvsock_virtio_device_ready(vdev) };
+
+    // SAFETY: Only `unbind` frees `bound`, and it cannot run meanwhile: the caller holds the
+    // device's lock.
+    unsafe { (*bound).hardware.open() };
+
+    if let Err(error) = D::ready(data.as_arc_borrow()) {
+        // SAFETY: `vdev` is valid, bound to this driver, and the caller holds its lock.
+        unsafe { unbind::<D>(vdev) };
+        return Err(error);
+    }
+    Ok(())
+}
+
+/// Takes a device down, in the order that the [module's documentation](super) gives. Does nothing
+/// when the last [`bind`] has failed.
+///
+/// Context: process; may sleep.
+///
+/// # Safety
+///
+/// - `vdev` must be a valid device that is bound to the driver `D`.
+/// - The caller must hold the device's lock.
+pub(super) unsafe fn unbind<D: Driver>(vdev: *mut bindings::virtio_device) {
+    // SAFETY: `vdev` is valid and bound to this driver.
+    let bound = unsafe { published::<D>(vdev) };
+    if bound.is_null() {
+        return;
+    }
+
+    // SAFETY: `vdev` is valid and bound to this driver.
+    unsafe { publish::<D>(vdev, ptr::null_mut()) };
+
+    // SAFETY: `bound` is valid: it is freed below only.
+    unsafe { (*bound).hardware.close() };
+
+    // Waits for the callbacks that found `bound`, and for notifications that began before `close`.
+    //
+    // SAFETY: This is process context, outside of any RCU read-side critical section.
+    unsafe { bindings::synchronize_rcu() };
+
+    // SAFETY: `bound` is from `KBox::into_raw` in `bind`. Since it is not published any more and
+    // callbacks that knew it have returned, nobody else has it.
+    let bound = unsafe { KBox::from_raw(bound) };
+
+    D::stop(bound.data.as_arc_borrow());
+}
+
+/// Returns the driver's data of a device, or `None` when it is not up or is being taken down.
+///
+/// # Safety
+///
+/// `vdev` must be a valid device that is bound to the driver `D`.
+pub(super) unsafe fn data<'rcu, D: Driver>(
+    vdev: *mut bindings::virtio_device,
+    _rcu: &'rcu rcu::Guard,
+) -> Option<ArcBorrow<'rcu, D>> {
+    // SAFETY: `vdev` is valid and bound to this driver.
+    let bound = unsafe { published::<D>(vdev) };
+
+    // SAFETY: A pointer that is published and not null is valid until a grace period after it is
+    // cleared, which the RCU read-side critical section that `_rcu` stands for holds off. Only
+    // `data` is accessed, which may be shared between threads.
+    let bound = unsafe { bound.as_ref() }?;
+
+    Some(bound.data.as_arc_borrow())
+}
+
+/// Returns the generic device of a virtio device, for messages.
+///
+/// # Safety
+///
+/// `vdev` must be valid for `'a`.
+pub(super) unsafe fn device<'a>(vdev: NonNull<bindings::virtio_device>) -> &'a Device {
+    // SAFETY: `vdev` is valid for `'a`, and so is the `struct device` in it.
+    unsafe { Device::from_raw(&raw mut (*vdev.as_ptr()).dev) }
+}

@@ -14,8 +14,10 @@ now() {
 
 # load MODULE PARAMETER...: insmod, told.
 load() {
-	insmod "/modules/$1.ko" $2 $3 $4
-	tell load "$1" $?
+	module=$1
+	shift
+	insmod "/modules/$module.ko" "$@"
+	tell load "$module" $?
 }
 
 # unload MODULE: rmmod, told.
@@ -41,6 +43,7 @@ run() {
 	name=$1 limit=$2
 	shift 2
 	tell begin "$name" "$(now)"
+	echo "rvsock-test: begin $name" >/dev/kmsg
 	setsid "$@" &
 	program=$!
 	(

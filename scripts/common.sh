@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 # What all set-up scripts share: where things are kept, how progress and
 # failures are told. Sourced, not run.
+# shellcheck disable=SC2034 # used by the scripts that source this file
 
 # The clone, and the cache that all clones of this user share.
 clone=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -9,7 +10,6 @@ cache=${RVSOCK_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/rvsock}
 logs=$cache/log
 
 # The kernel's architecture and compiler, as the distribution builds it.
-# shellcheck disable=SC2034 # used by the scripts that source this file
 kernel_make=(ARCH=x86_64 CC=x86_64-linux-gnu-gcc-14 LOCALVERSION=)
 
 # die SENTENCE: the one sentence a failing script ends with.
@@ -25,11 +25,8 @@ key() {
 }
 
 # The entries of the cache. An entry exists under its name only when it is whole.
-# shellcheck disable=SC2034 # used by the scripts that source this file
 root_entry=$cache/root-$(key scripts/build-root scripts/packages)
-# shellcheck disable=SC2034
 kernel_entry=$cache/kernel-$(key scripts/kernel scripts/kernel-tree scripts/packages)
-# shellcheck disable=SC2034
 device_entry=$cache/device-$(key scripts/device scripts/packages)
 
 # step LOG SENTENCE COMMAND...: runs a long command with its output in LOG and

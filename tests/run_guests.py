@@ -1,0 +1,190 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""Runs the suites of tests/suites.toml, each topology in one boot with one plan,
+and sums them up with what the host's tests left in build/runs/test.
+
+Runs in the build root; tests/run is what a person starts.
+"""
+
+import os
+import pathlib
+import re
+import shlex
+import sys
+import tomllib
+
+CLONE = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(CLONE / "qemu"))
+import guest  # noqa: E402
+import host  # noqa: E402
+import results  # noqa: E402
+import run_ktap  # noqa: E402
+
+LOGS = CLONE / "build/runs/test"
+BOOT_SECONDS = 60
+SETTLE_SECONDS = 15
+DETAILED = 5  # failures of a suite that are printed with their reasons
+
+
+def read_suites(wanted):
+    """The suites by topology; a mistake in the file ends the run with a sentence."""
+    with open(CLONE / "tests/suites.toml", "rb") as file:
+        suites = tomllib.load(file).get("suite", [])
+    by_topology = {}
+    for suite in suites:
+        for field in ("name", "program", "topology", "timeout"):
+            if field not in suite:
+                sys.exit(f"error: tests/suites.toml: suite {suite.get('name', suite)} has no '{field}'")
+        if suite["topology"] not in guest.topologies():
+            sys.exit(f"error: tests/suites.toml: suite {suite['name']}: qemu/topologies.toml has "
+                     f"no '{suite['topology']}'")
+        if wanted in (None, suite["name"]):
+            by_topology.setdefault(suite["topology"], []).append(suite)
+    names = [suite["name"] for suite in suites]
+    if len(set(names)) != len(names):
+        sys.exit("error: tests/suites.toml: two suites have the same name")
+    if wanted and not by_topology and not (LOGS / f"{wanted}.host").exists():
+        sys.exit(f"error: there is no suite '{wanted}'; there are: "
+                 f"{', '.join(['check', 'protocol', 'peer', *names])}")
+    return by_topology
+
+
+def make_plan(suites):
+    """The plan that runs these suites, and how long it may take. The module is
+    loaded once for all suites with the same parameters."""
+    groups = {}
+    for suite in suites:
+        groups.setdefault(suite.get("module_parameters", ""), []).append(suite)
+    lines, limit = [], BOOT_SECONDS
+    for parameters, members in sorted(groups.items()):
+        family = re.search(r"\bfamily=(\d+)", parameters)
+        lines.append(f"export RVSOCK_FAMILY={family[1] if family else 18}")
+        lines.append(f"load rvsock {parameters}")
+        for suite in members:
+            arguments = suite.get("args", [])
+            if isinstance(arguments, str):
+                arguments = shlex.split(arguments)
+            program = shlex.join([f"/tests/{suite['program']}", *map(str, arguments)])
+            lines.append(f"run {suite['name']} {suite['timeout']} {program}")
+            limit += suite["timeout"]
+        lines += ["settle", "unload rvsock"]
+        limit += SETTLE_SECONDS
+    lines.append("tell completed")
+    return "\n".join(lines) + "\n", limit, len(groups)
+
+
+class Progress:
+    """Prints a suite's line when it has ended, while the guest goes on."""
+
+    def __init__(self):
+        self._text = ""
+        self._shown = set()
+
+    def __call__(self, text):
+        self._text += text
+        if "##rvsock" not in text:
+            return
+        for name, program in results.parse(self._text).programs.items():
+            if program.status is not None and name not in self._shown:
+                self._shown.add(name)
+                show(judge(program))
+
+
+def judge(program):
+    """The suite that a program of the plan was."""
+    return run_ktap.ktap(program.name, program.lines, program.status, program.seconds,
+                         program.timed_out)
+
+
+def show(suite):
+    """One line for a suite, and what failed in it."""
+    skipped = f", {suite.skipped} skipped" if suite.skipped else ""
+    print(f"  {suite.name}: {suite.passed} passed, {suite.failed} failed{skipped} "
+          f"({suite.seconds:.1f} s)")
+    for number, failure in enumerate(suite.failures):
+        first, *rest = failure.splitlines()
+        print(f"    FAILED {first}")
+        # When much fails, the first failures tell why; the rest is in the log.
+        for line in rest if number < DETAILED else ():
+            print(f"      {line}")
+    sys.stdout.flush()
+
+
+def run_topology(topology, suites):
+    """Boots the topology once; gives its suites, and one for the kernel itself."""
+    plan, limit, groups = make_plan(suites)
+    print(f"booting '{topology}' for {len(suites)} suites, at most {limit:.0f} s", flush=True)
+    kernel = run_ktap.Suite(f"{topology}: kernel")
+    try:
+        outcome = guest.Run(topology, LOGS / topology, {"plan": plan}).boot(limit, Progress())
+    except (guest.GuestFailed, host.HostFailed) as error:
+        kernel.fail(str(error))
+        show(kernel)
+        return [kernel]
+    told = results.parse(outcome.results())
+    judged = []
+    for suite in suites:
+        program = told.programs.get(suite["name"])
+        if program is None or program.status is None:
+            lost = judge(program) if program else run_ktap.Suite(suite["name"])
+            if not lost.failed:
+                lost.fail("did not run: the guest ended first")
+            show(lost)
+            judged.append(lost)
+        else:
+            judged.append(judge(program))
+
+    kernel.seconds = outcome.seconds - sum(suite.seconds for suite in judged)
+    loads, unloads = dict(enumerate(told.loads)), dict(enumerate(told.unloads))
+    sockets = dict(enumerate(told.sockets))
+    for group in range(groups):
+        kernel.check(loads.get(group) == ("rvsock", 0), "rvsock.ko did not load")
+        kernel.check(sockets.get(group) == 0,
+                     f"sockets left over 12 s after the suites: {sockets.get(group, 'not counted')}")
+        kernel.check(unloads.get(group) == ("rvsock", 0), "rvsock.ko did not unload")
+    faults = outcome.faults()
+    kernel.check(not faults, "\n".join(["the kernel's log has faults:", *faults[:10]]))
+    kernel.check(told.completed and not outcome.timed_out,
+                 f"the guest did not end its plan within {limit:.0f} s"
+                 if outcome.timed_out else "the guest ended before its plan did")
+    show(kernel)
+    if kernel.failed or any(suite.failed for suite in judged):
+        print(f"  logs: {outcome.logs.relative_to(CLONE)}/console.log, results.log", flush=True)
+    return [*judged, kernel]
+
+
+def host_suites():
+    """What tests/run left of the host's tests."""
+    suites = []
+    for path in sorted(LOGS.glob("*.host")):
+        *lines, last = path.read_text(errors="replace").splitlines()
+        status, seconds = (int(word) for word in last.split()[2:4])
+        count = run_ktap.ktap if path.stem == "check" else run_ktap.cargo
+        suite = count(path.stem, lines, status, seconds)
+        show(suite)
+        suites.append(suite)
+    return suites
+
+
+def main():
+    """Runs everything; the exit status is 0 when nothing failed."""
+    by_topology = read_suites(os.environ.get("SUITE") or None)
+    suites = host_suites()
+    for topology, members in by_topology.items():
+        suites += run_topology(topology, members)
+
+    width = max([len(suite.name) for suite in suites], default=5)
+    print(f"\n{'suite':{width}}  {'tests':>6}  {'failed':>6}  {'skipped':>7}  {'seconds':>7}")
+    for suite in suites:
+        tests = suite.passed + suite.failed + suite.skipped
+        print(f"{suite.name:{width}}  {tests:6}  {suite.failed:6}  {suite.skipped:7}  "
+              f"{suite.seconds:7.1f}")
+    passed = sum(suite.passed for suite in suites)
+    failed = sum(suite.failed for suite in suites)
+    skipped = sum(suite.skipped for suite in suites)
+    print(f"\n{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

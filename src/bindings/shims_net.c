@@ -1,4 +1,430 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Functions for what the socket layer has as inline functions or macros. */
 
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/net.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
+#include <linux/security.h>
+#include <net/net_namespace.h>
+
 #include "shims_net.h"
+
+void rvsock_spin_lock_init(spinlock_t *lock, const char *name,
+			   struct lock_class_key *key)
+{
+	spin_lock_init(lock);
+	lockdep_set_class_and_name(lock, key, name);
+}
+
+void rvsock_spin_lock_bh(spinlock_t *lock)
+{
+	spin_lock_bh(lock);
+}
+
+bool rvsock_spin_trylock_bh(spinlock_t *lock)
+{
+	return spin_trylock_bh(lock);
+}
+
+void rvsock_spin_unlock_bh(spinlock_t *lock)
+{
+	spin_unlock_bh(lock);
+}
+
+void rvsock_spin_assert_is_held(spinlock_t *lock)
+{
+	lockdep_assert_held(lock);
+}
+
+/*
+ * The socket counts as one of its protocol's from here on. Whoever finds it
+ * under RCU may look at it for the rest of a grace period.
+ */
+void rvsock_sock_setup(struct sock *sk, void (*timer)(struct timer_list *))
+{
+	timer_setup(&sk->sk_timer, timer, 0);
+	sock_set_flag(sk, SOCK_RCU_FREE);
+	sock_prot_inuse_add(sock_net(sk), sk->sk_prot, 1);
+}
+
+void rvsock_sock_teardown(struct sock *sk)
+{
+	skb_queue_purge(&sk->sk_receive_queue);
+	skb_queue_purge(&sk->sk_error_queue);
+	sock_prot_inuse_add(sock_net(sk), sk->sk_prot, -1);
+}
+
+/* Gives a socket back that creating got no further with. */
+void rvsock_sock_discard(struct sock *sk)
+{
+	if (sk->sk_socket)
+		sk->sk_socket->sk = NULL;
+	sock_orphan(sk);
+	sock_put(sk);
+}
+
+void rvsock_sock_inherit(struct sock *sk, const struct sock *from)
+{
+	sk->sk_type = from->sk_type;
+	sk->sk_protocol = from->sk_protocol;
+	sk->sk_priority = READ_ONCE(from->sk_priority);
+	security_sk_clone(from, sk);
+}
+
+void rvsock_sock_attach(struct sock *sk, struct socket *socket)
+{
+	sock_graft(sk, socket);
+	socket->state = SS_CONNECTED;
+}
+
+void rvsock_sock_detach(struct sock *sk, struct socket *socket)
+{
+	sock_orphan(sk);
+	socket->sk = NULL;
+	sock_put(sk);
+}
+
+struct net *rvsock_sock_net(const struct sock *sk)
+{
+	return sock_net(sk);
+}
+
+int rvsock_sock_is_kernel(const struct sock *sk)
+{
+	return sk->sk_kern_sock;
+}
+
+kuid_t rvsock_socket_uid(struct socket *socket)
+{
+	return SOCK_INODE(socket)->i_uid;
+}
+
+void rvsock_sock_hold(struct sock *sk)
+{
+	sock_hold(sk);
+}
+
+void rvsock_sock_put(struct sock *sk)
+{
+	sock_put(sk);
+}
+
+void rvsock_sock_slock_bh(struct sock *sk)
+{
+	spin_lock_bh(&sk->sk_lock.slock);
+}
+
+void rvsock_sock_sunlock_bh(struct sock *sk)
+{
+	spin_unlock_bh(&sk->sk_lock.slock);
+}
+
+bool rvsock_sock_owned_by_user(const struct sock *sk)
+{
+	return sock_owned_by_user(sk);
+}
+
+/*
+ * sk_reset_timer() takes the timer's reference after the timer was armed. That
+ * is too late for a timer that expires at once and whose callback does not wait
+ * for a lock that the caller holds.
+ */
+void rvsock_sock_arm_timer(struct sock *sk, unsigned long after)
+{
+	sock_hold(sk);
+	if (mod_timer(&sk->sk_timer, jiffies + after))
+		sock_put(sk);
+}
+
+void rvsock_sock_stop_timer(struct sock *sk)
+{
+	sk_stop_timer(sk, &sk->sk_timer);
+}
+
+struct sock *rvsock_sock_of_timer(struct timer_list *timer)
+{
+	return container_of(timer, struct sock, sk_timer);
+}
+
+int rvsock_sock_error(struct sock *sk)
+{
+	return sock_error(sk);
+}
+
+bool rvsock_sock_linger(const struct sock *sk, unsigned long *time)
+{
+	*time = READ_ONCE(sk->sk_lingertime);
+	return sock_flag(sk, SOCK_LINGER);
+}
+
+bool rvsock_sock_ns_capable(const struct sock *sk, int capability)
+{
+	return ns_capable(sock_net(sk)->user_ns, capability);
+}
+
+void rvsock_sock_poll_wait(struct file *file, struct socket *socket,
+			   poll_table *table)
+{
+	sock_poll_wait(file, socket, table);
+}
+
+/*
+ * The end of both directions concerns everyone who polls; anything else wakes
+ * one of those who asked to be woken one at a time (EPOLLEXCLUSIVE).
+ */
+void rvsock_sock_wake_poll(struct sock *sk, __poll_t events)
+{
+	struct socket_wq *wq;
+
+	rcu_read_lock();
+	wq = rcu_dereference(sk->sk_wq);
+	if (skwq_has_sleeper(wq))
+		__wake_up(&wq->wait, TASK_INTERRUPTIBLE,
+			  events & EPOLLHUP ? 0 : 1, poll_to_key(events));
+	if (events & EPOLLERR)
+		sk_wake_async_rcu(sk, SOCK_WAKE_IO, POLL_ERR);
+	if (events & EPOLLHUP)
+		sk_wake_async_rcu(sk, SOCK_WAKE_IO, POLL_HUP);
+	if (events & (EPOLLIN | EPOLLRDHUP))
+		sk_wake_async_rcu(sk, SOCK_WAKE_WAITD, POLL_IN);
+	if (events & EPOLLOUT)
+		sk_wake_async_rcu(sk, SOCK_WAKE_IO, POLL_OUT);
+	rcu_read_unlock();
+}
+
+void rvsock_send_sigpipe(void)
+{
+	send_sig(SIGPIPE, current, 0);
+}
+
+int rvsock_copy_from_sockptr(void *to, sockptr_t from, size_t len)
+{
+	return copy_from_sockptr(to, from, len) ? -EFAULT : 0;
+}
+
+bool rvsock_wq_has_sleeper(struct wait_queue_head *head)
+{
+	return wq_has_sleeper(head);
+}
+
+void rvsock_init_wait_entry(struct wait_queue_entry *entry,
+			    wait_queue_func_t function)
+{
+	entry->flags = 0;
+	entry->private = current;
+	entry->func = function;
+	INIT_LIST_HEAD(&entry->entry);
+}
+
+/* add_wait_queue() puts an entry at the head, unless it is exclusive. */
+void rvsock_add_wait_queue_tail(struct wait_queue_head *head,
+				struct wait_queue_entry *entry)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&head->lock, flags);
+	__add_wait_queue_entry_tail(head, entry);
+	spin_unlock_irqrestore(&head->lock, flags);
+}
+
+unsigned long rvsock_wait_queue_lock(struct wait_queue_head *head)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&head->lock, flags);
+	return flags;
+}
+
+void rvsock_wait_queue_unlock(struct wait_queue_head *head,
+			      unsigned long flags)
+{
+	spin_unlock_irqrestore(&head->lock, flags);
+}
+
+int rvsock_rhashtable_init(struct rhashtable *table,
+			   const struct rhashtable_params *parameters)
+{
+	return rhashtable_init(table, parameters);
+}
+
+int rvsock_rhashtable_insert(struct rhashtable *table, struct rhash_head *head)
+{
+	return rhashtable_lookup_insert_fast(table, head, table->p);
+}
+
+void rvsock_rhashtable_remove(struct rhashtable *table,
+			      struct rhash_head *head)
+{
+	rhashtable_remove_fast(table, head, table->p);
+}
+
+void *rvsock_rhashtable_lookup(struct rhashtable *table, const void *key)
+{
+	return rhashtable_lookup(table, key, table->p);
+}
+
+void rvsock_rhashtable_walk_start(struct rhashtable_iter *iter)
+{
+	rhashtable_walk_start(iter);
+}
+
+/* The next element, or NULL at the end. A resize starts the walk over. */
+void *rvsock_rhashtable_walk_next(struct rhashtable_iter *iter)
+{
+	void *object;
+
+	do {
+		object = rhashtable_walk_next(iter);
+	} while (object == ERR_PTR(-EAGAIN));
+	return IS_ERR(object) ? NULL : object;
+}
+
+/* What a buffer keeps in its control block. */
+struct rvsock_skb_cb {
+	unsigned int header_len;
+};
+
+static struct rvsock_skb_cb *skb_cb(const struct sk_buff *skb)
+{
+	BUILD_BUG_ON(sizeof(struct rvsock_skb_cb) > sizeof(skb->cb));
+	return (struct rvsock_skb_cb *)skb->cb;
+}
+
+struct sk_buff *rvsock_alloc_skb(unsigned int size, unsigned int headroom,
+				 gfp_t flags)
+{
+	struct sk_buff *skb = alloc_skb(size, flags);
+
+	if (skb)
+		skb_reserve(skb, headroom);
+	return skb;
+}
+
+void rvsock_skb_add_fragment(struct sk_buff *skb, struct page *page,
+			     int offset, int len, unsigned int truesize)
+{
+	skb_fill_page_desc(skb, 0, page, offset, len);
+	skb->len += len;
+	skb->data_len += len;
+	skb->truesize += truesize;
+}
+
+unsigned int rvsock_skb_header_len(const struct sk_buff *skb)
+{
+	return skb_cb(skb)->header_len;
+}
+
+unsigned int rvsock_skb_room(const struct sk_buff *skb)
+{
+	const skb_frag_t *frag = skb_shinfo(skb)->frags;
+
+	if (!skb_shinfo(skb)->nr_frags)
+		return rvsock_skb_tailroom(skb);
+	return page_size(skb_frag_page(frag)) - skb_frag_off(frag) -
+	       skb_frag_size(frag);
+}
+
+/* Only a buffer that is nobody else's, and not borrowed, may be added to. */
+unsigned int rvsock_skb_tailroom(const struct sk_buff *skb)
+{
+	if (skb_shinfo(skb)->nr_frags || skb_cloned(skb) || skb_shared(skb) ||
+	    skb_zcopy((struct sk_buff *)skb) || skb_pfmemalloc(skb))
+		return 0;
+	return skb_tailroom(skb);
+}
+
+size_t rvsock_skb_fill_from(struct sk_buff *skb, struct iov_iter *source,
+			    size_t len)
+{
+	skb_frag_t *frag = skb_shinfo(skb)->frags;
+
+	if (!skb_shinfo(skb)->nr_frags) {
+		len = copy_from_iter(skb_tail_pointer(skb), len, source);
+		skb_put(skb, len);
+		return len;
+	}
+	len = copy_page_from_iter(skb_frag_page(frag),
+				  skb_frag_off(frag) + skb_frag_size(frag),
+				  len, source);
+	skb_frag_size_add(frag, len);
+	skb->len += len;
+	skb->data_len += len;
+	return len;
+}
+
+/* As skb_copy_datagram_iter(), but what was copied before a fault stays so. */
+size_t rvsock_skb_copy_to(const struct sk_buff *skb, unsigned int offset,
+			  struct iov_iter *dest, size_t len)
+{
+	const skb_frag_t *frag = skb_shinfo(skb)->frags;
+	unsigned int linear = skb_headlen(skb);
+
+	if (offset < linear)
+		return copy_to_iter(skb->data + offset,
+				    min_t(size_t, len, linear - offset), dest);
+	return copy_page_to_iter(skb_frag_page(frag),
+				 skb_frag_off(frag) + offset - linear,
+				 len, dest);
+}
+
+void rvsock_skb_append(struct sk_buff *skb, const void *from, unsigned int len)
+{
+	skb_put_data(skb, from, len);
+}
+
+void rvsock_skb_append_skb(struct sk_buff *skb, const struct sk_buff *other,
+			   unsigned int offset, unsigned int len)
+{
+	skb_copy_bits(other, offset, skb_put(skb, len), len);
+}
+
+bool rvsock_skb_push_header(struct sk_buff *skb, const void *header,
+			    size_t len)
+{
+	if (len > skb_headroom(skb))
+		return false;
+	memcpy(skb_push(skb, len), header, len);
+	skb_cb(skb)->header_len += len;
+	return true;
+}
+
+void rvsock_skb_strip_header(struct sk_buff *skb)
+{
+	__skb_pull(skb, skb_cb(skb)->header_len);
+	skb_cb(skb)->header_len = 0;
+}
+
+/* Segment 0 is the header, segment 1 the payload. */
+void *rvsock_skb_segment(const struct sk_buff *skb, unsigned int index,
+			 unsigned int *len)
+{
+	const skb_frag_t *frag = skb_shinfo(skb)->frags;
+	unsigned int header_len = skb_cb(skb)->header_len;
+	void *data;
+
+	if (index == 0) {
+		*len = header_len;
+		data = skb->data;
+	} else if (skb_shinfo(skb)->nr_frags) {
+		*len = skb_frag_size(frag);
+		data = skb_frag_address(frag);
+	} else {
+		*len = skb_headlen(skb) - header_len;
+		data = skb->data + header_len;
+	}
+	return *len ? data : NULL;
+}
+
+struct sk_buff **rvsock_skb_next(struct sk_buff *skb)
+{
+	return &skb->next;
+}
+
+/* A device may write to the page at the same time. */
+void rvsock_copy_from_page(struct page *page, size_t offset, void *to,
+			   size_t len)
+{
+	memcpy(to, page_address(page) + offset, len);
+}

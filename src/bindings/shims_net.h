@@ -3,4 +3,100 @@
 #ifndef RVSOCK_SHIMS_NET_H
 #define RVSOCK_SHIMS_NET_H
 
+#include <linux/poll.h>
+#include <linux/rhashtable.h>
+#include <linux/skbuff.h>
+#include <linux/sockptr.h>
+#include <linux/spinlock.h>
+#include <linux/timer.h>
+#include <linux/uidgid.h>
+#include <linux/uio.h>
+#include <linux/wait.h>
+#include <net/sock.h>
+
+/* Spinlocks */
+void rvsock_spin_lock_init(spinlock_t *lock, const char *name,
+			   struct lock_class_key *key);
+void rvsock_spin_lock_bh(spinlock_t *lock);
+bool rvsock_spin_trylock_bh(spinlock_t *lock);
+void rvsock_spin_unlock_bh(spinlock_t *lock);
+void rvsock_spin_assert_is_held(spinlock_t *lock);
+
+/* Sockets: making them, taking them down */
+void rvsock_sock_setup(struct sock *sk, void (*timer)(struct timer_list *));
+void rvsock_sock_teardown(struct sock *sk);
+void rvsock_sock_discard(struct sock *sk);
+void rvsock_sock_inherit(struct sock *sk, const struct sock *from);
+void rvsock_sock_attach(struct sock *sk, struct socket *socket);
+void rvsock_sock_detach(struct sock *sk, struct socket *socket);
+struct net *rvsock_sock_net(const struct sock *sk);
+int rvsock_sock_is_kernel(const struct sock *sk);
+kuid_t rvsock_socket_uid(struct socket *socket);
+
+/* Sockets: reference count, locks, timer */
+void rvsock_sock_hold(struct sock *sk);
+void rvsock_sock_put(struct sock *sk);
+void rvsock_sock_slock_bh(struct sock *sk);
+void rvsock_sock_sunlock_bh(struct sock *sk);
+bool rvsock_sock_owned_by_user(const struct sock *sk);
+void rvsock_sock_arm_timer(struct sock *sk, unsigned long after);
+void rvsock_sock_stop_timer(struct sock *sk);
+struct sock *rvsock_sock_of_timer(struct timer_list *timer);
+
+/* Sockets: the rest */
+int rvsock_sock_error(struct sock *sk);
+bool rvsock_sock_linger(const struct sock *sk, unsigned long *time);
+bool rvsock_sock_ns_capable(const struct sock *sk, int capability);
+void rvsock_sock_poll_wait(struct file *file, struct socket *socket,
+			   poll_table *table);
+void rvsock_sock_wake_poll(struct sock *sk, __poll_t events);
+void rvsock_send_sigpipe(void);
+int rvsock_copy_from_sockptr(void *to, sockptr_t from, size_t len);
+
+/* Wait queues */
+bool rvsock_wq_has_sleeper(struct wait_queue_head *head);
+void rvsock_init_wait_entry(struct wait_queue_entry *entry,
+			    wait_queue_func_t function);
+void rvsock_add_wait_queue_tail(struct wait_queue_head *head,
+				struct wait_queue_entry *entry);
+unsigned long rvsock_wait_queue_lock(struct wait_queue_head *head);
+void rvsock_wait_queue_unlock(struct wait_queue_head *head,
+			      unsigned long flags);
+
+/* Hash tables */
+int rvsock_rhashtable_init(struct rhashtable *table,
+			   const struct rhashtable_params *parameters);
+int rvsock_rhashtable_insert(struct rhashtable *table,
+			     struct rhash_head *head);
+void rvsock_rhashtable_remove(struct rhashtable *table,
+			      struct rhash_head *head);
+void *rvsock_rhashtable_lookup(struct rhashtable *table, const void *key);
+void rvsock_rhashtable_walk_start(struct rhashtable_iter *iter);
+void *rvsock_rhashtable_walk_next(struct rhashtable_iter *iter);
+
+/* Socket buffers, pages */
+struct sk_buff *rvsock_alloc_skb(unsigned int size, unsigned int headroom,
+				 gfp_t flags);
+void rvsock_skb_add_fragment(struct sk_buff *skb, struct page *page,
+			     int offset, int len, unsigned int truesize);
+unsigned int rvsock_skb_header_len(const struct sk_buff *skb);
+unsigned int rvsock_skb_room(const struct sk_buff *skb);
+unsigned int rvsock_skb_tailroom(const struct sk_buff *skb);
+size_t rvsock_skb_fill_from(struct sk_buff *skb, struct iov_iter *source,
+			    size_t len);
+size_t rvsock_skb_copy_to(const struct sk_buff *skb, unsigned int offset,
+			  struct iov_iter *dest, size_t len);
+void rvsock_skb_append(struct sk_buff *skb, const void *from,
+		       unsigned int len);
+void rvsock_skb_append_skb(struct sk_buff *skb, const struct sk_buff *other,
+			   unsigned int offset, unsigned int len);
+bool rvsock_skb_push_header(struct sk_buff *skb, const void *header,
+			    size_t len);
+void rvsock_skb_strip_header(struct sk_buff *skb);
+void *rvsock_skb_segment(const struct sk_buff *skb, unsigned int index,
+			 unsigned int *len);
+struct sk_buff **rvsock_skb_next(struct sk_buff *skb);
+void rvsock_copy_from_page(struct page *page, size_t offset, void *to,
+			   size_t len);
+
 #endif /* RVSOCK_SHIMS_NET_H */

@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Registering a family of sockets, and creating its sockets.
+//!
+//! C headers: [`include/linux/net.h`](srctree/include/linux/net.h),
+//! [`include/net/sock.h`](srctree/include/net/sock.h); C source:
+//! [`net/socket.c`](srctree/net/socket.c)
+
+use super::{
+    gfp,
+    ops::{
+        self,
+        Operations, //
+    },
+    proto,
+    sock::{
+        Sock,
+        SocketKind, //
+    },
+};
+use crate::bindings;
+use core::{
+    cell::UnsafeCell,
+    marker::PhantomData,
+    mem::MaybeUninit,
+    ptr::{
+        addr_of,
+        NonNull, //
+    },
+};
+use kernel::{
+    alloc::{
+        flags::GFP_KERNEL,
+        Flags, //
+    },
+    error::from_result,
+    prelude::*,
+    str::CStr,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    },
+    time::delay::fsleep,
+    time::Delta,
+    ThisModule, //
+};
+
+/// A family of sockets: what `socket(2)` creates for its number.
+pub(crate) trait Family: Operations {
+    /// What all sockets of one registration share.
+    type Context: Send + Sync + 'static;
+
+    /// The name in `/proc/net/protocols` and of the slab cache, at most 31 bytes.
+    const NAME: &'static CStr;
+
+    /// Decides on a new socket of type `kind`: gives what it is to consist of.
+    ///
+    /// Process context. Unknown types are refused with `ESOCKTNOSUPPORT`, unknown protocols with
+    /// `EPROTONOSUPPORT`.
+    fn create(
+        context: &Arc<Self::Context>,
+        kind: SocketKind,
+        protocol: i32,
+    ) -> Result<(impl PinInit<Self::Shared, Error>, Self::State)>;
+
+    /// The family's static memory: `static SLOT: Slot<Self> = Slot::new();`.
+    fn slot() -> &'static Slot<Self>;
+}
+
+/// Static memory of a family: what the kernel keeps pointers to while the family is registered and
+/// for as long as there are sockets.
+///
+/// # Invariants
+///
+/// - `claimed` is set by the one [`Registration`] that there is.
+/// - `tables` is written only by that registration, while neither `socket(2)` can find the family
+///   nor a socket exists.
+/// - `live` counts the sockets that exist and the calls of `create` under way.
+pub(crate) struct Slot<F: Family> {
+    claimed: Atomic<bool>,
+    open: Atomic<bool>,
+    live: Atomic<usize>,
+    tables: UnsafeCell<Tables<F>>,
+}
+
+struct Tables<F: Family> {
+    proto: bindings::proto,
+    ops: bindings::proto_ops,
+    family: bindings::net_proto_family,
+    context: Option<Arc<F::Context>>,
+}
+
+// SAFETY: By the type invariants, `tables` is written by one thread while no other accesses it;
+// otherwise it is read only, or changed by C under C's own locks. `F::Context` is `Send + Sync`.
+unsafe impl<F: Family> Sync for Slot<F> {}
+
+impl<F: Family> Slot<F> {
+    /// A slot that no registration uses.
+    pub(crate) const fn new() -> Self {
+        // INVARIANT: There is no registration and no socket.
+        Self {
+            claimed: Atomic::new(false),
+            open: Atomic::new(false),
+            live: Atomic::new(0),
+            tables: UnsafeCell::new(Tables {
+                proto: proto::empty(),
+                // SAFETY: All fields are integers, pointers or optional functions, for which zero
+                // is valid.
+                ops: unsafe { MaybeUninit::zeroed().assume_init() },
+                // SAFETY: As above.
+                family: unsafe { MaybeUninit::zeroed().assume_init() },
+                context: None,
+            }),
+        }
+    }
+
+    /// Keeps the registration's tables from going away while a socket is made; `None` if the
+    /// family does not take new sockets.
+    fn enter(&'static self) -> Option<Making<F>> {
+        // Fully ordered, as is the reverse in `Registration::drop`: either the registration sees
+        // this count, or this sees that the family is closed.
+        self.live.fetch_add(1, Full);
+        // INVARIANT: Counted.
+        let making = Making(self);
+        self.open.load(Acquire).then_some(making)
+    }
+}
+
+/// A count in [`Slot::live`] that is taken back when this is dropped.
+///
+/// # Invariants
+///
+/// `live` has been raised by one on behalf of this value, so the tables of an open slot stay as
+/// they are.
+struct Making<F: Family>(&'static Slot<F>);
+
+impl<F: Family> Making<F> {
+    /// The tables of the slot.
+    fn tables(&self) -> *mut Tables<F> {
+        self.0.tables.get()
+    }
+
+    /// Leaves the count to a socket, whose destructor takes it back.
+    fn leave_to_socket(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl<F: Family> Drop for Making<F> {
+    fn drop(&mut self) {
+        self.0.live.fetch_sub(1, Release);
+    }
+}
+
+/// A family that is known to the kernel. Dropping it takes that back.
+///
+/// A registration holds its number from the start, and creates sockets from [`Registration::open`]
+/// on, so that whatever else a module has to set up, and may fail at, comes in between.
+///
+/// Each socket holds the module, so that at a module's exit there is none. Where a registration is
+/// dropped earlier, dropping waits for the last socket to go: process context only.
+#[must_use = "the family is taken back at once if the registration is unused"]
+pub(crate) struct Registration<F: Family> {
+    number: u8,
+    _family: PhantomData<fn() -> F>,
+}
+
+impl<F: Family> Registration<F> {
+    /// Registers the family under `number` (1 and up, below `NPROTO`), owned by `module`.
+    ///
+    /// `socket(2)` answers `EAFNOSUPPORT` for it until [`Registration::open`]. Process context.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` if another family has the number, `EBUSY` if this family is registered already,
+    /// `EINVAL` if there is no such number or the name is too long.
+    pub(crate) fn new(
+        number: u8,
+        module: &'static ThisModule,
+        context: Arc<F::Context>,
+    ) -> Result<Self> {
+        if number == 0 || u32::from(number) >= bindings::NPROTO {
+            return Err(EINVAL);
+        }
+        let owner = module.as_ptr();
+        let table = proto::of::<F>(F::NAME, owner)?;
+
+        let slot = F::slot();
+        if slot.claimed.xchg(true, Full) {
+            return Err(EBUSY);
+        }
+        let tables = slot.tables.get();
+        // SAFETY: `claimed` was just set by this registration, and the last one, if any, has left
+        // neither a pointer to the tables with the kernel nor a socket.
+        unsafe {
+            (*tables).proto = table;
+            (*tables).ops = ops::table::<F>(c_int::from(number), owner);
+            (*tables).family = bindings::net_proto_family {
+                family: c_int::from(number),
+                create: Some(create::<F>),
+                owner,
+            };
+            (*tables).context = Some(context);
+        }
+
+        // SAFETY: `proto` is static and complete; `Drop` or the failure below unregisters it.
+        let result = kernel::error::to_result(unsafe {
+            bindings::proto_register(&raw mut (*tables).proto, 1)
+        });
+        let result = result.and_then(|()| {
+            // SAFETY: `family` is static and complete; `Drop` unregisters it.
+            let result = kernel::error::to_result(unsafe {
+                bindings::sock_register(&raw const (*tables).family)
+            });
+            if result.is_err() {
+                // SAFETY: It was registered above, and no socket was made of it.
+                unsafe { bindings::proto_unregister(&raw mut (*tables).proto) };
+            }
+            result
+        });
+        if let Err(error) = result {
+            // SAFETY: This registration still has the tables, and nobody else can reach them.
+            unsafe { (*tables).context = None };
+            slot.claimed.store(false, Release);
+            return Err(error);
+        }
+        // INVARIANT: `claimed` is set, and stays so until this is dropped.
+        Ok(Self {
+            number,
+            _family: PhantomData,
+        })
+    }
+
+    /// Lets sockets be created from now on.
+    pub(crate) fn open(&self) {
+        F::slot().open.store(true, Release);
+    }
+}
+
+impl<F: Family> Drop for Registration<F> {
+    fn drop(&mut self) {
+        let slot = F::slot();
+
+        // Ordered before the look at `live` by the full barrier of `xchg`.
+        slot.open.xchg(false, Full);
+        // SAFETY: `new` registered it. Waits for a grace period.
+        unsafe { bindings::sock_unregister(c_int::from(self.number)) };
+
+        // At the exit of a module the count is zero already.
+        while slot.live.load(Acquire) != 0 {
+            fsleep(Delta::from_millis(10));
+        }
+        // The last sockets are counted off in the middle of their RCU callbacks, and freed at the
+        // end of them.
+        //
+        // SAFETY: Just an FFI call; process context.
+        unsafe { bindings::rcu_barrier() };
+
+        let tables = slot.tables.get();
+        // SAFETY: `new` registered it, all its sockets are freed, and none can be made any more.
+        unsafe { bindings::proto_unregister(&raw mut (*tables).proto) };
+        // SAFETY: The registration has the tables to itself again.
+        let context = unsafe { (*tables).context.take() };
+        slot.claimed.store(false, Release);
+        drop(context);
+    }
+}
+
+/// A fresh `struct sock` that is given back to its allocator unless it became a [`Sock`].
+///
+/// # Invariants
+///
+/// The pointer owns the only reference to a `struct sock` that `sock_init_data_uid()` initialised.
+struct Bare(NonNull<bindings::sock>);
+
+impl Bare {
+    /// # Safety
+    ///
+    /// - `net` must be valid, `proto` registered.
+    /// - `socket` must be null, or a `struct socket` that has no `struct sock` yet and that nobody
+    ///   else can reach.
+    unsafe fn new(
+        net: *mut bindings::net,
+        family: c_int,
+        flags: Flags,
+        proto: *mut bindings::proto,
+        kernel: c_int,
+        socket: *mut bindings::socket,
+        uid: bindings::kuid_t,
+    ) -> Result<Self> {
+        // SAFETY: By the requirements.
+        let sk = unsafe { bindings::sk_alloc(net, family, gfp::into_raw(flags), proto, kernel) };
+        let sk = NonNull::new(sk).ok_or(ENOMEM)?;
+        // SAFETY: `sk` is fresh, and `socket` is null or without a `struct sock`.
+        unsafe { bindings::sock_init_data_uid(socket, sk.as_ptr(), uid) };
+        // INVARIANT: The count was just set to one.
+        Ok(Self(sk))
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, this is the only reference; `sk_socket`, if set, is the
+        // one that was given to `new`.
+        unsafe { bindings::rvsock_sock_discard(self.0.as_ptr()) };
+    }
+}
+
+impl<F: Family> Sock<F> {
+    /// Makes a socket that belongs to no file yet, like `parent` in family, type, protocol,
+    /// namespace and security label: a connection that waits to be accepted.
+    ///
+    /// Process context or BH, according to `flags`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, and what `shared` fails with.
+    pub(crate) fn new_child(
+        parent: &Self,
+        shared: impl PinInit<F::Shared, Error>,
+        state: F::State,
+        flags: Flags,
+    ) -> Result<ARef<Self>> {
+        let slot = F::slot();
+        // `parent` is counted in `live`, so the tables stay as they are, whether the family is
+        // open or not.
+        slot.live.fetch_add(1, Relaxed);
+        // INVARIANT: Counted.
+        let making = Making(slot);
+
+        let from = parent.as_raw();
+        // SAFETY: `parent` is valid, and holds its namespace; its family is registered as long as
+        // it lives. There is no `struct socket`.
+        let bare = unsafe {
+            Bare::new(
+                bindings::rvsock_sock_net(from),
+                c_int::from(parent.family()),
+                flags,
+                addr_of!((*making.tables()).proto).cast_mut(),
+                bindings::rvsock_sock_is_kernel(from),
+                core::ptr::null_mut(),
+                (*from).sk_uid,
+            )?
+        };
+        // SAFETY: Both are valid, and nobody else can reach the new one.
+        unsafe { bindings::rvsock_sock_inherit(bare.0.as_ptr(), from) };
+
+        // SAFETY: `bare` is as `construct` requires by its type invariants and because `proto` is
+        // that of `F`; `destruct` calls `Sock::destruct`.
+        let sock = unsafe { Self::construct(bare.0, shared, state, destruct::<F>)? };
+        // The reference is one to a `Sock` now.
+        core::mem::forget(bare);
+        making.leave_to_socket();
+        // SAFETY: The reference that `bare` owned becomes that of the `ARef`.
+        Ok(unsafe { ARef::from_raw(sock) })
+    }
+}
+
+/// `create` of `struct net_proto_family`.
+unsafe extern "C" fn create<F: Family>(
+    net: *mut bindings::net,
+    socket: *mut bindings::socket,
+    protocol: c_int,
+    kernel: c_int,
+) -> c_int {
+    from_result(|| {
+        let making = F::slot().enter().ok_or(EAFNOSUPPORT)?;
+        let tables = making.tables();
+
+        // SAFETY: The slot is open, so the tables are complete, and they are not written while
+        // `making` exists.
+        let context = unsafe { (*tables).context.as_ref() }.ok_or(EAFNOSUPPORT)?;
+        // SAFETY: The socket layer gives a valid `struct socket`.
+        let kind = SocketKind::from_raw(u16::try_from(unsafe { (*socket).type_ })?);
+        let (shared, state) = F::create(context, kind, protocol)?;
+
+        // SAFETY: The socket layer gives a valid namespace and a new `struct socket`; the tables
+        // are complete and registered.
+        let bare = unsafe {
+            Bare::new(
+                net,
+                (*tables).family.family,
+                GFP_KERNEL,
+                addr_of!((*tables).proto).cast_mut(),
+                kernel,
+                socket,
+                bindings::rvsock_socket_uid(socket),
+            )?
+        };
+        // SAFETY: Nobody else can reach `sk` yet.
+        unsafe { (*bare.0.as_ptr()).sk_protocol = protocol as u16 };
+
+        // SAFETY: `bare` is as `construct` requires by its type invariants and because `proto` is
+        // that of `F`; `destruct` calls `Sock::destruct`.
+        let sock = unsafe { Sock::<F>::construct(bare.0, shared, state, destruct::<F>)? };
+        // The reference is one to a `Sock` now, and belongs to `socket`.
+        core::mem::forget(bare);
+        making.leave_to_socket();
+        // SAFETY: The reference was just made, and `socket` keeps it.
+        unsafe { sock.as_ref() }.claim_attachment();
+        // SAFETY: The socket layer gives a valid `struct socket`; `ops` is static and complete.
+        unsafe { (*socket).ops = addr_of!((*tables).ops) };
+        Ok(0)
+    })
+}
+
+/// `sk_destruct` of `struct sock`: the last reference is gone, and a grace period has passed.
+unsafe extern "C" fn destruct<F: Family>(sk: *mut bindings::sock) {
+    // SAFETY: `construct` was given this function for `sk`, and C calls it once.
+    unsafe { Sock::<F>::destruct(sk) };
+
+    // Takes the count back that `leave_to_socket` left.
+    F::slot().live.fetch_sub(1, Release);
+}

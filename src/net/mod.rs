@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Safe abstractions over the kernel's socket layer.
+//!
+//! They are general: nothing here knows which family uses it. A family says what one of its
+//! sockets consists of ([`sock::Protocol`]), what its system calls do ([`ops::Operations`]) and
+//! how a socket comes to be ([`family::Family`]); a [`family::Registration`] makes it known to the
+//! kernel. All of that is written without `unsafe`.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `family.rs` | registering a family, creating sockets |
+//! | `proto.rs` | `struct proto`: how sockets are allocated and counted |
+//! | `ops.rs`, `option.rs` | `struct proto_ops` from a trait, and its arguments |
+//! | `sock.rs`, `guard.rs` | the socket object, its reference count and its two locks |
+//! | `timer.rs` | the timer of a socket |
+//! | `sock_queue.rs` | a queue of sockets that does not allocate |
+//! | `message.rs` | `struct msghdr` of a send and of a receive |
+//! | `wait.rs`, `timeout.rs` | sleeping until a stated need is met |
+//! | `poll.rs` | event masks |
+//! | `skb.rs`, `skb_queue.rs`, `pages.rs` | memory for payload |
+//! | `table.rs` | finding sockets by key, under RCU |
+//! | `lock.rs` | a spinlock that keeps bottom halves out |
+//!
+//! # Contexts
+//!
+//! "Process context" means that sleeping is allowed. "BH" means a bottom half (softirq, or a
+//! workqueue that runs in softirq context), or any context with bottom halves switched off:
+//! sleeping is not allowed. What says "any context" may also be called with interrupts off.
+
+pub(crate) mod family;
+mod gfp;
+pub(crate) mod guard;
+pub(crate) mod lock;
+pub(crate) mod message;
+pub(crate) mod ops;
+pub(crate) mod option;
+pub(crate) mod pages;
+pub(crate) mod poll;
+pub(crate) mod proto;
+pub(crate) mod skb;
+pub(crate) mod skb_queue;
+pub(crate) mod sock;
+pub(crate) mod sock_queue;
+pub(crate) mod table;
+pub(crate) mod timeout;
+pub(crate) mod timer;
+pub(crate) mod wait;

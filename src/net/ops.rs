@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `struct proto_ops` from a trait: what the system calls on a socket do.
+//!
+//! C header: [`include/linux/net.h`](srctree/include/linux/net.h); C source:
+//! [`net/socket.c`](srctree/net/socket.c)
+
+use super::{
+    message::{
+        MsgFlags,
+        ReceiveMessage,
+        SendMessage, //
+    },
+    option::{
+        AddressBuffer,
+        IoctlArgument,
+        OptionOut,
+        OptionValue, //
+    },
+    poll::PollEvents,
+    sock::{
+        Protocol,
+        Sock, //
+    },
+};
+use crate::bindings;
+use core::slice;
+use kernel::{
+    error::{
+        from_result,
+        VTABLE_DEFAULT_ERROR, //
+    },
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+/// What the system calls on a socket do.
+///
+/// All are called in process context with a reference to the socket, and without its lock unless
+/// they say otherwise. What a family leaves out is refused as the socket layer refuses it
+/// (`sock_no_*()`): mostly with `EOPNOTSUPP`.
+#[vtable]
+pub(crate) trait Operations: Protocol {
+    /// The last file descriptor of the socket was closed.
+    ///
+    /// The socket is detached from its file afterwards, and the file's reference given up; the
+    /// socket lives on as long as others hold references.
+    fn release(sock: &Sock<Self>);
+
+    /// `bind(2)`. `address` is a `sockaddr` of the family's as long as the caller gave it.
+    fn bind(_sock: &Sock<Self>, _address: &[u8]) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `connect(2)`.
+    fn connect(_sock: &Sock<Self>, _address: &[u8], _nonblocking: bool) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `accept(2)`: gives a socket that [`Sock::new_child`] made and that was not given before.
+    fn accept(_sock: &Sock<Self>, _nonblocking: bool) -> Result<ARef<Sock<Self>>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `getsockname(2)`, and with `peer` `getpeername(2)`.
+    fn name(_sock: &Sock<Self>, _peer: bool, _out: &mut AddressBuffer<'_>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// What the socket is ready for. The caller has been put on the queue that
+    /// [`Sock::wake_poll`] wakes before this is called. Must not sleep.
+    fn poll(_sock: &Sock<Self>) -> PollEvents {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `ioctl(2)`. `ENOIOCTLCMD` for what the family does not know.
+    fn ioctl(_sock: &Sock<Self>, _command: u32, _argument: IoctlArgument<'_>) -> Result<i32> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `listen(2)`. `backlog` is within `net.core.somaxconn`.
+    fn listen(_sock: &Sock<Self>, _backlog: i32) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `shutdown(2)`.
+    fn shutdown(_sock: &Sock<Self>, _how: How) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `setsockopt(2)` for levels other than `SOL_SOCKET`.
+    fn set_option(
+        _sock: &Sock<Self>,
+        _level: i32,
+        _name: i32,
+        _value: &OptionValue<'_>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `getsockopt(2)` for levels other than `SOL_SOCKET`.
+    fn option(_sock: &Sock<Self>, _level: i32, _name: i32, _out: OptionOut<'_>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `send(2)`, `sendmsg(2)`, `write(2)`: gives the number of bytes that were taken.
+    fn send(
+        _sock: &Sock<Self>,
+        _message: &mut SendMessage<'_>,
+        _len: usize,
+    ) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `recv(2)`, `recvmsg(2)`, `read(2)`: gives the number of bytes that were received.
+    fn receive(
+        _sock: &Sock<Self>,
+        _message: &mut ReceiveMessage<'_>,
+        _len: usize,
+        _flags: MsgFlags,
+    ) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `SO_RCVLOWAT` was set to `value`, above zero. To store it with
+    /// [`Sock::set_receive_low_water`] is up to this function.
+    ///
+    /// The caller owns the socket: this must not take its lock.
+    fn set_receive_low_water(_sock: &Sock<Self>, _value: i32) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// Which directions `shutdown(2)` ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// `SHUT_RD`
+    Receive,
+    /// `SHUT_WR`
+    Send,
+    /// `SHUT_RDWR`
+    Both,
+}
+
+impl How {
+    /// Whether the receiving direction ends.
+    pub(crate) fn receive(self) -> bool {
+        matches!(self, Self::Receive | Self::Both)
+    }
+
+    /// Whether the sending direction ends.
+    pub(crate) fn send(self) -> bool {
+        matches!(self, Self::Send | Self::Both)
+    }
+}
+
+/// Makes the `struct proto_ops` of `T`.
+pub(super) fn table<T: Operations>(
+    family: c_int,
+    owner: *mut bindings::module,
+) -> bindings::proto_ops {
+    /// The family's function if it has one, else the socket layer's.
+    macro_rules! either {
+        ($has:ident, $own:expr, $none:ident) => {
+            Some(if T::$has { $own } else { bindings::$none })
+        };
+    }
+
+    bindings::proto_ops {
+        family,
+        owner,
+        release: Some(release::<T>),
+        bind: either!(HAS_BIND, bind::<T>, sock_no_bind),
+        connect: either!(HAS_CONNECT, connect::<T>, sock_no_connect),
+        socketpair: Some(bindings::sock_no_socketpair),
+        accept: either!(HAS_ACCEPT, accept::<T>, sock_no_accept),
+        getname: either!(HAS_NAME, getname::<T>, sock_no_getname),
+        poll: T::HAS_POLL.then_some(poll::<T>),
+        ioctl: either!(HAS_IOCTL, ioctl::<T>, sock_no_ioctl),
+        gettstamp: Some(bindings::sock_gettstamp),
+        listen: either!(HAS_LISTEN, listen::<T>, sock_no_listen),
+        shutdown: either!(HAS_SHUTDOWN, shutdown::<T>, sock_no_shutdown),
+        setsockopt: T::HAS_SET_OPTION.then_some(setsockopt::<T>),
+        getsockopt_iter: T::HAS_OPTION.then_some(getsockopt::<T>),
+        sendmsg: either!(HAS_SEND, sendmsg::<T>, sock_no_sendmsg),
+        recvmsg: either!(HAS_RECEIVE, recvmsg::<T>, sock_no_recvmsg),
+        mmap: Some(bindings::sock_no_mmap),
+        set_rcvlowat: T::HAS_SET_RECEIVE_LOW_WATER.then_some(set_rcvlowat::<T>),
+        ..Default::default()
+    }
+}
+
+/// The socket behind a `struct socket`.
+///
+/// # Safety
+///
+/// `socket` must be a valid `struct socket` whose `ops` are those of `T` and which has a
+/// `struct sock`; it must keep it for `'a`.
+#[inline]
+unsafe fn sock_of<'a, T: Protocol>(socket: *mut bindings::socket) -> &'a Sock<T> {
+    // SAFETY: By the requirements, `sk` was made for the family of `T`, and `socket` holds a
+    // reference to it.
+    unsafe { Sock::from_raw((*socket).sk) }
+}
+
+/// The bytes of an address.
+///
+/// # Safety
+///
+/// If `len` is above zero, `address` must point to as many bytes that do not change for `'a`.
+unsafe fn bytes_of<'a>(address: *mut bindings::sockaddr_unsized, len: c_int) -> &'a [u8] {
+    match usize::try_from(len) {
+        // SAFETY: By the requirements.
+        Ok(len) if len > 0 => unsafe { slice::from_raw_parts(address.cast(), len) },
+        _ => &[],
+    }
+}
+
+/// Whether the flags of an open file ask for calls that do not sleep.
+fn is_nonblocking(flags: c_int) -> bool {
+    flags & bindings::O_NONBLOCK as c_int != 0
+}
+
+// The requirements of all functions below are those of the function pointers in `struct proto_ops`:
+// the socket layer calls them with a `struct socket` that the family made, in process context. It
+// gives `release` as the last call of all, and calls the others only while a file, or a user in
+// the kernel, holds the `struct socket`.
+
+unsafe extern "C" fn release<T: Operations>(socket: *mut bindings::socket) -> c_int {
+    // SAFETY: The socket layer gives a valid `struct socket`.
+    let sk = unsafe { (*socket).sk };
+    // A `struct socket` that was made for `accept` has none if that failed.
+    if !sk.is_null() {
+        // SAFETY: `sk` was made for this family, and `socket` holds a reference until the end of
+        // this function.
+        T::release(unsafe { Sock::from_raw(sk) });
+        // SAFETY: As above; the reference is given up last, and nobody calls for this `socket`
+        // again.
+        unsafe { bindings::rvsock_sock_detach(sk, socket) };
+    }
+    0
+}
+
+unsafe extern "C" fn bind<T: Operations>(
+    socket: *mut bindings::socket,
+    address: *mut bindings::sockaddr_unsized,
+    len: c_int,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The socket layer gives a valid `struct socket` and a copy of the address.
+        let (sock, address) = unsafe { (sock_of::<T>(socket), bytes_of(address, len)) };
+        T::bind(sock, address).map(|()| 0)
+    })
+}
+
+unsafe extern "C" fn connect<T: Operations>(
+    socket: *mut bindings::socket,
+    address: *mut bindings::sockaddr_unsized,
+    len: c_int,
+    flags: c_int,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The socket layer gives a valid `struct socket` and a copy of the address.
+        let (sock, address) = unsafe { (sock_of::<T>(socket), bytes_of(address, len)) };
+        T::connect(sock, address, is_nonblocking(flags)).map(|()| 0)
+    })
+}
+
+unsafe extern "C" fn accept<T: Operations>(
+    socket: *mut bindings::socket,
+    new: *mut bindings::socket,
+    argument: *mut bindings::proto_accept_arg,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The socket layer gives a valid `struct socket` and valid arguments.
+        let (sock, flags) = unsafe { (sock_of::<T>(socket), (*argument).flags) };
+
+        let child = T::accept(sock, is_nonblocking(flags))?;
+        // A socket that is attached elsewhere would be released twice.
+        if !child.claim_attachment() {
+            return Err(EINVAL);
+        }
+        // SAFETY: `new` is a valid `struct socket` without a `struct sock`, to which nobody else
+        // has access. It takes the reference over.
+        unsafe { bindings::rvsock_sock_attach(ARef::into_raw(child).cast().as_ptr(), new) };
+        Ok(0)
+    })
+}
+
+unsafe extern "C" fn getname<T: Operations>(
+    socket: *mut bindings::socket,
+    address: *mut bindings::sockaddr,
+    peer: c_int,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The socket layer gives a valid `struct socket`.
+        let sock = unsafe { sock_of::<T>(socket) };
+
+        let mut room = [0; size_of::<bindings::__kernel_sockaddr_storage>()];
+        let mut out = AddressBuffer::new(&mut room);
+        T::name(sock, peer != 0, &mut out)?;
+
+        let len = out.len();
+        // SAFETY: `address` is a `struct sockaddr_storage`, and `room` is as large. It may be
+        // uninitialised, so it is written as a whole.
+        unsafe { core::ptr::copy_nonoverlapping(room.as_ptr(), address.cast(), room.len()) };
+        Ok(len as c_int)
+    })
+}
+
+unsafe extern "C" fn poll<T: Operations>(
+    file: *mut bindings::file,
+    socket: *mut bindings::socket,
+    table: *mut bindings::poll_table_struct,
+) -> bindings::__poll_t {
+    // SAFETY: The socket layer gives a valid file, its `struct socket`, and a poll table or null.
+    unsafe { bindings::rvsock_sock_poll_wait(file, socket, table) };
+    // SAFETY: The socket layer gives a valid `struct socket`.
+    T::poll(unsafe { sock_of::<T>(socket) }).into_raw()
+}
+
+unsafe extern "C" fn ioctl<T: Operations>(
+    socket: *mut bindings::socket,
+    command: c_uint,
+    argument: c_ulong,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The socket layer gives a valid `struct socket`.
+        let sock = unsafe { sock_of::<T>(socket) };
+        T::ioctl(sock, command, IoctlArgument::from_raw(argument))
+    })
+}
+
+unsafe extern "C" fn listen<T: Operations>(
+    socket: *mut bindings::socket,
+    backlog: c_int,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The socket layer gives a valid `struct socket`.
+        let sock = unsafe { sock_of::<T>(socket) };
+        T::listen(sock, backlog).map(|()| 0)
+    })
+}
+
+unsafe extern "C" fn shutdown<T: Operations>(socket: *mut bindings::socket, how: c_int) -> c_int {
+    from_result(|| {
+        let how = match u32::try_from(how)? {
+            bindings::sock_shutdown_cmd_SHUT_RD => How::Receive,
+            bindings::sock_shutdown_cmd_SHUT_WR => How::Send,
+            bindings::sock_shutdown_cmd_SHUT_RDWR => How::Both,
+            _ => return Err(EINVAL),
+        };
+        // SAFETY: The socket layer gives a valid `struct socket`.
+        let sock = unsafe { sock_of::<T>(socket) };
+        T::shutdown(sock, how).map(|()| 0)
+    })
+}
+
+unsafe extern "C" fn setsockopt<T: Operations>(
+    socket: *mut bindings::socket,
+    level: c_int,
+    name: c_int,
+    value: bindings::sockptr_t,
+    len: c_uint,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The socket layer gives a valid `struct socket`, and the value for the length of
+        // the call.
+        let (sock, value) = unsafe {
+            (
+                sock_of::<T>(socket),
+                OptionValue::from_raw(value, len as usize),
+            )
+        };
+        T::set_option(sock, level, name, &value).map(|()| 0)
+    })
+}
+
+unsafe extern "C" fn getsockopt<T: Operations>(
+    socket: *mut bindings::socket,
+    level: c_int,
+    name: c_int,
+    option: *mut bindings::sockopt_t,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The socket layer gives a valid `struct socket`, and the option for the length of
+        // the call.
+        let (sock, out) = unsafe { (sock_of::<T>(socket), OptionOut::from_raw(option)) };
+        T::option(sock, level, name, out).map(|()| 0)
+    })
+}
+
+/// A count of bytes as C returns it: at most `INT_MAX`, to which the socket layer limits calls.
+fn count(bytes: usize) -> c_int {
+    c_int::try_from(bytes).unwrap_or(c_int::MAX)
+}
+
+unsafe extern "C" fn sendmsg<T: Operations>(
+    socket: *mut bindings::socket,
+    message: *mut bindings::msghdr,
+    len: usize,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The socket layer gives a valid `struct socket`.
+        let sock = unsafe { sock_of::<T>(socket) };
+        // SAFETY: The socket layer gives the message for the length of the call.
+        let mut message = unsafe { SendMessage::from_raw(message)? };
+        T::send(sock, &mut message, len).map(count)
+    })
+}
+
+unsafe extern "C" fn recvmsg<T: Operations>(
+    socket: *mut bindings::socket,
+    message: *mut bindings::msghdr,
+    len: usize,
+    flags: c_int,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The socket layer gives a valid `struct socket`.
+        let sock = unsafe { sock_of::<T>(socket) };
+        // SAFETY: The socket layer gives the message for the length of the call.
+        let mut message = unsafe { ReceiveMessage::from_raw(message)? };
+        T::receive(sock, &mut message, len, MsgFlags::from_raw(flags as u32)).map(count)
+    })
+}
+
+unsafe extern "C" fn set_rcvlowat<T: Operations>(sk: *mut bindings::sock, value: c_int) -> c_int {
+    from_result(|| {
+        // SAFETY: The socket layer gives the `struct sock` of a `struct socket` of the family.
+        let sock = unsafe { Sock::<T>::from_raw(sk) };
+        T::set_receive_low_water(sock, value.max(1)).map(|()| 0)
+    })
+}

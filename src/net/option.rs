@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The arguments of `setsockopt(2)`, `getsockopt(2)`, `ioctl(2)` and `getsockname(2)`.
+//!
+//! C headers: [`include/linux/net.h`](srctree/include/linux/net.h),
+//! [`include/linux/sockptr.h`](srctree/include/linux/sockptr.h)
+
+use crate::bindings;
+use core::{
+    marker::PhantomData,
+    mem::MaybeUninit, //
+};
+use kernel::{
+    iov::IovIterDest,
+    prelude::*,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    },
+};
+use zerocopy::{
+    FromBytes,
+    Immutable,
+    IntoBytes, //
+};
+
+/// The value of an option that is being set: memory of the caller, in user space or not.
+pub(crate) struct OptionValue<'a> {
+    raw: bindings::sockptr_t,
+    len: usize,
+    _call: PhantomData<&'a ()>,
+}
+
+impl OptionValue<'_> {
+    /// # Safety
+    ///
+    /// `raw` and `len` must be those that `setsockopt` of `struct proto_ops` was called with; the
+    /// result must not outlive that call.
+    pub(super) unsafe fn from_raw(raw: bindings::sockptr_t, len: usize) -> Self {
+        Self {
+            raw,
+            len,
+            _call: PhantomData,
+        }
+    }
+
+    /// How many bytes the caller gave.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Copies a value in; what the caller gave beyond it is ignored.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the caller gave less than a `T`, `EFAULT` if it cannot be read.
+    pub(crate) fn read<T: FromBytes>(&self) -> Result<T> {
+        if self.len < size_of::<T>() {
+            return Err(EINVAL);
+        }
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: `raw` is the caller's pointer of a call under way; a user pointer is checked by
+        // the function, a kernel pointer is good for `len` bytes, which is at least the size of
+        // `T`. `value` is valid for writes of that size.
+        let result = unsafe {
+            bindings::rvsock_copy_from_sockptr(
+                value.as_mut_ptr().cast(),
+                self.raw,
+                size_of::<T>(),
+            )
+        };
+        kernel::error::to_result(result)?;
+        // SAFETY: All bytes were written, and any are a `T`.
+        Ok(unsafe { value.assume_init() })
+    }
+}
+
+/// Where the value of an option goes that is being read.
+///
+/// # Invariants
+///
+/// `raw` is the `sockopt_t` of a `getsockopt_iter` under way, whose `iter_out` is a destination.
+pub(crate) struct OptionOut<'a> {
+    raw: *mut bindings::sockopt_t,
+    _call: PhantomData<&'a mut bindings::sockopt_t>,
+}
+
+impl OptionOut<'_> {
+    /// # Safety
+    ///
+    /// `raw` must be what `getsockopt_iter` of `struct proto_ops` was called with; the result must
+    /// not outlive that call, and nothing else may access `raw` meanwhile.
+    pub(super) unsafe fn from_raw(raw: *mut bindings::sockopt_t) -> Self {
+        // INVARIANT: By the requirements.
+        Self {
+            raw,
+            _call: PhantomData,
+        }
+    }
+
+    /// How many bytes the caller has room for.
+    pub(crate) fn len(&self) -> usize {
+        // SAFETY: By the type invariants, `raw` is valid.
+        usize::try_from(unsafe { (*self.raw).optlen }).unwrap_or(0)
+    }
+
+    /// Gives the value, cut to the room that the caller has, and tells the caller how many bytes
+    /// that were.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if the caller's memory cannot be written to.
+    pub(crate) fn write<T: IntoBytes + Immutable>(self, value: &T) -> Result {
+        let bytes = value.as_bytes();
+        let bytes = bytes.get(..self.len()).unwrap_or(bytes);
+
+        // SAFETY: By the type invariants, the iterator is a valid destination that only this value
+        // has access to, and it can be written to for the length of the call.
+        let dest = unsafe { IovIterDest::from_raw(&raw mut (*self.raw).iter_out) };
+        if dest.copy_to_iter(bytes) != bytes.len() {
+            return Err(EFAULT);
+        }
+        // SAFETY: By the type invariants, `raw` is valid and this value's own. The length is at
+        // most the `int` that stood there.
+        unsafe { (*self.raw).optlen = bytes.len() as c_int };
+        Ok(())
+    }
+}
+
+/// The argument of an `ioctl(2)`: by itself a number, for most commands the address of an `int` in
+/// user space.
+pub(crate) struct IoctlArgument<'a> {
+    raw: c_ulong,
+    _call: PhantomData<&'a ()>,
+}
+
+impl IoctlArgument<'_> {
+    /// Takes C's argument.
+    pub(super) fn from_raw(raw: c_ulong) -> Self {
+        Self {
+            raw,
+            _call: PhantomData,
+        }
+    }
+
+    /// Copies an `int` out to where the argument points (`put_user()`). `EFAULT` if that cannot be
+    /// written to.
+    pub(crate) fn write_int(self, value: i32) -> Result {
+        UserSlice::new(UserPtr::from_addr(self.raw as usize), size_of::<i32>())
+            .writer()
+            .write(&value)
+    }
+}
+
+/// Room for the address that `getsockname(2)` and `getpeername(2)` give.
+///
+/// # Invariants
+///
+/// `len` is at most the length of `room`.
+pub(crate) struct AddressBuffer<'a> {
+    room: &'a mut [u8; size_of::<bindings::__kernel_sockaddr_storage>()],
+    len: usize,
+}
+
+impl<'a> AddressBuffer<'a> {
+    /// Room that holds no address yet.
+    pub(super) fn new(
+        room: &'a mut [u8; size_of::<bindings::__kernel_sockaddr_storage>()],
+    ) -> Self {
+        // INVARIANT: Zero is not more than any length.
+        Self { room, len: 0 }
+    }
+
+    /// Sets the address. `EINVAL` if it is longer than a `struct sockaddr_storage`.
+    pub(crate) fn write(&mut self, address: &[u8]) -> Result {
+        self.room
+            .get_mut(..address.len())
+            .ok_or(EINVAL)?
+            .copy_from_slice(address);
+        // INVARIANT: `get_mut` found as many bytes.
+        self.len = address.len();
+        Ok(())
+    }
+
+    /// The length of the address that was written.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+}

@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Socket buffers (`struct sk_buff`): owned memory for payload, and the header before it.
+//!
+//! C header: [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)
+
+use super::{
+    gfp,
+    pages::Pages, //
+};
+use crate::bindings;
+use core::{
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    ops::Deref,
+    ptr::NonNull, //
+};
+use kernel::{
+    alloc::Flags,
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
+    page::PAGE_SIZE,
+    prelude::*, //
+};
+
+/// The largest payload that [`SkBuff::contiguous`] keeps in the linear part.
+const LINEAR_MAX: usize = 2048;
+
+/// The largest order of pages that [`SkBuff::contiguous`] asks for: beyond it, the page allocator
+/// regards a request as costly.
+const FRAGMENT_MAX_ORDER: u32 = 3;
+
+/// An owned socket buffer.
+///
+/// It holds a payload, in its linear part or in one page fragment, and before it, once pushed, a
+/// header. Lengths and offsets count payload only. Dropping it frees it; any context but a hard
+/// interrupt.
+///
+/// # Invariants
+///
+/// - `skb` is a valid `struct sk_buff` that this value owns: nobody else has a reference to it, or
+///   to its data, but for the pages of a fragment, which a device may still write to.
+/// - The first `header_len` bytes of its linear part are the header; `header_len` is kept in its
+///   control block. All else is payload.
+/// - It has at most one fragment, and linear payload only if it has none.
+#[repr(transparent)]
+pub(crate) struct SkBuff {
+    skb: NonNull<bindings::sk_buff>,
+}
+
+// SAFETY: A socket buffer can be used and freed by any thread.
+unsafe impl Send for SkBuff {}
+
+// SAFETY: Shared references only read what nobody changes.
+unsafe impl Sync for SkBuff {}
+
+impl SkBuff {
+    /// An empty buffer with a linear part: `headroom` bytes for a header, and at least `len` for
+    /// payload.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, also if the sum is absurd.
+    pub(crate) fn with_room(headroom: usize, len: usize, flags: Flags) -> Result<Self> {
+        let size = headroom.checked_add(len).ok_or(ENOMEM)?;
+        let size = i32::try_from(size).map_err(|_| ENOMEM)?;
+        // SAFETY: Just an FFI call; the headroom is not more than the size.
+        let skb =
+            unsafe { bindings::rvsock_alloc_skb(size as u32, headroom as u32, gfp::into_raw(flags)) };
+        // INVARIANT: The buffer is new and empty, and its control block is zero.
+        Ok(Self {
+            skb: NonNull::new(skb).ok_or(ENOMEM)?,
+        })
+    }
+
+    /// An empty buffer whose payload, of up to `at_most` bytes, will be one piece of physical
+    /// memory: in the linear part if it is small, else in a page fragment.
+    ///
+    /// [`SkBuff::room`] says how much it can take, which is less than `at_most` where memory is
+    /// short or where that is above 32 KiB, but never less than a page (or `at_most`).
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn contiguous(headroom: usize, at_most: usize, flags: Flags) -> Result<Self> {
+        if at_most <= LINEAR_MAX {
+            return Self::with_room(headroom, at_most, flags);
+        }
+        let pages_needed = at_most.div_ceil(PAGE_SIZE);
+        let mut order = pages_needed
+            .checked_next_power_of_two()
+            .map_or(FRAGMENT_MAX_ORDER, usize::trailing_zeros)
+            .min(FRAGMENT_MAX_ORDER);
+        loop {
+            // Do not reclaim for what a smaller piece can do as well.
+            let pages = if order > 0 {
+                Pages::without_direct_reclaim(order, flags)
+            } else {
+                Pages::new(order, flags)
+            };
+            match pages {
+                Ok(pages) => {
+                    let skb = Self::with_room(headroom, 0, flags)?;
+                    return Ok(skb.with_fragment(pages, 0, 0));
+                }
+                Err(_) if order > 0 => order -= 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// A buffer whose payload is a range of `pages`, which are given back if that fails: for want
+    /// of memory, or because there is no such range.
+    pub(crate) fn from_pages(
+        pages: Pages,
+        offset: usize,
+        len: usize,
+        flags: Flags,
+    ) -> Result<Self, Pages> {
+        match offset.checked_add(len) {
+            Some(end) if end <= pages.size() => (),
+            _ => return Err(pages),
+        }
+        match Self::with_room(0, 0, flags) {
+            Ok(skb) => Ok(skb.with_fragment(pages, offset, len)),
+            Err(_) => Err(pages),
+        }
+    }
+
+    /// Adds the fragment. The range must be within the pages, and the payload empty.
+    fn with_fragment(self, pages: Pages, offset: usize, len: usize) -> Self {
+        let size = pages.size();
+        // SAFETY: The reference goes to the buffer, which puts it when it is freed.
+        let (page, _) = unsafe { pages.into_raw() };
+        // SAFETY: The buffer is ours and has no fragment; the range is within the page. A page has
+        // at most 64 KiB, so nothing is lost in the conversions.
+        unsafe {
+            bindings::rvsock_skb_add_fragment(
+                self.skb.as_ptr(),
+                page.as_ptr(),
+                offset as c_int,
+                len as c_int,
+                size as c_uint,
+            )
+        };
+        self
+    }
+
+    /// How many bytes of payload there are.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        // SAFETY: By the type invariants, `skb` is valid.
+        let len = unsafe { self.skb.as_ref() }.len as usize;
+        len - self.header_len()
+    }
+
+    /// Whether there is no payload.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many bytes of header there are.
+    #[inline]
+    pub(crate) fn header_len(&self) -> usize {
+        // SAFETY: By the type invariants, `skb` is valid.
+        unsafe { bindings::rvsock_skb_header_len(self.skb.as_ptr()) as usize }
+    }
+
+    /// How much memory this takes, with all overhead: what a socket is charged for it.
+    #[inline]
+    pub(crate) fn truesize(&self) -> usize {
+        // SAFETY: By the type invariants, `skb` is valid.
+        unsafe { self.skb.as_ref() }.truesize as usize
+    }
+
+    /// How many more bytes of payload [`SkBuff::fill_from`] can take.
+    pub(crate) fn room(&self) -> usize {
+        // SAFETY: By the type invariants, `skb` is valid.
+        unsafe { bindings::rvsock_skb_room(self.skb.as_ptr()) as usize }
+    }
+
+    /// How many more bytes of payload [`SkBuff::append`] can take: zero unless the payload is
+    /// linear.
+    pub(crate) fn tailroom(&self) -> usize {
+        // SAFETY: By the type invariants, `skb` is valid.
+        unsafe { bindings::rvsock_skb_tailroom(self.skb.as_ptr()) as usize }
+    }
+
+    /// Adds payload from `source`: up to `at_most` bytes, within the room that there is. Gives how
+    /// many were copied: fewer only at the end of the source or where it cannot be read.
+    ///
+    /// Process context if the source is in user space.
+    pub(crate) fn fill_from(&mut self, source: &mut IovIterSource<'_>, at_most: usize) -> usize {
+        let len = at_most.min(self.room()).min(source.len());
+        // SAFETY: By the type invariants, `skb` is valid and nobody else's; `len` is within its
+        // room. The source is valid.
+        unsafe { bindings::rvsock_skb_fill_from(self.skb.as_ptr(), source.as_raw().cast(), len) }
+    }
+
+    /// As [`SkBuffMut::append`].
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> usize {
+        self.as_mut().append(bytes)
+    }
+
+    /// As [`SkBuffMut::append_skb`].
+    pub(crate) fn append_skb(&mut self, other: &SkBuff, offset: usize) -> bool {
+        self.as_mut().append_skb(other, offset)
+    }
+
+    /// Access to what can be changed.
+    pub(super) fn as_mut(&mut self) -> SkBuffMut<'_> {
+        SkBuffMut {
+            skb: self.skb,
+            _buffer: PhantomData,
+        }
+    }
+
+    /// Copies payload out, from `offset` on: up to `at_most` bytes. Gives how many were copied:
+    /// fewer only where the payload or `dest` ends, or where `dest` cannot be written to. What was
+    /// copied before such a fault stays copied.
+    ///
+    /// Process context if `dest` is in user space.
+    pub(crate) fn copy_to(
+        &self,
+        offset: usize,
+        dest: &mut IovIterDest<'_>,
+        at_most: usize,
+    ) -> usize {
+        let len = at_most.min(self.len().saturating_sub(offset));
+        if len == 0 {
+            return 0;
+        }
+        // SAFETY: By the type invariants, `skb` is valid, and the range is within its payload. The
+        // destination is valid.
+        unsafe {
+            bindings::rvsock_skb_copy_to(
+                self.skb.as_ptr(),
+                (self.header_len() + offset) as c_uint,
+                dest.as_raw().cast(),
+                len,
+            )
+        }
+    }
+
+    /// Puts a header before the payload, and before a header that is there already. `ENOSPC` if
+    /// the headroom is too small for that.
+    pub(crate) fn push_header(&mut self, header: &[u8]) -> Result {
+        // SAFETY: By the type invariants, `skb` is valid and nobody else's; `header` is valid for
+        // reads of its length.
+        let fits = unsafe {
+            bindings::rvsock_skb_push_header(
+                self.skb.as_ptr(),
+                header.as_ptr().cast(),
+                header.len(),
+            )
+        };
+        if fits {
+            Ok(())
+        } else {
+            Err(ENOSPC)
+        }
+    }
+
+    /// Takes the header off: its bytes are headroom again.
+    pub(crate) fn strip_header(&mut self) {
+        // SAFETY: By the type invariants, `skb` is valid and nobody else's.
+        unsafe { bindings::rvsock_skb_strip_header(self.skb.as_ptr()) };
+    }
+
+    /// The pieces of memory that header and payload are in, in this order. None of them is empty,
+    /// and there are at most two.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = Segment<'_>> {
+        [0, 1].into_iter().filter_map(|index| {
+            let mut len = 0;
+            // SAFETY: By the type invariants, `skb` is valid; `len` is valid for writes.
+            let data =
+                unsafe { bindings::rvsock_skb_segment(self.skb.as_ptr(), index, &mut len) };
+            Some(Segment {
+                data: NonNull::new(data.cast())?,
+                len: len as usize,
+                _buffer: PhantomData,
+            })
+        })
+    }
+
+    /// The `struct sk_buff`.
+    pub(super) fn as_raw(&self) -> NonNull<bindings::sk_buff> {
+        self.skb
+    }
+
+    /// Gives the buffer away; [`SkBuff::from_raw`] takes it back.
+    ///
+    /// # Safety
+    ///
+    /// The caller is responsible for the buffer.
+    pub(crate) unsafe fn into_raw(self) -> NonNull<bindings::sk_buff> {
+        ManuallyDrop::new(self).skb
+    }
+
+    /// Takes a buffer over.
+    ///
+    /// # Safety
+    ///
+    /// `skb` must come from [`SkBuff::into_raw`], and must not be used otherwise.
+    pub(crate) unsafe fn from_raw(skb: NonNull<bindings::sk_buff>) -> Self {
+        // INVARIANT: By the requirements.
+        Self { skb }
+    }
+}
+
+impl Drop for SkBuff {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, the buffer is ours.
+        unsafe { bindings::consume_skb(self.skb.as_ptr()) };
+    }
+}
+
+/// Access to a buffer that stays where it is: in a queue, for example.
+pub(crate) struct SkBuffMut<'a> {
+    /// A [`SkBuff`] to which nobody else has access for `'a`.
+    skb: NonNull<bindings::sk_buff>,
+    _buffer: PhantomData<&'a mut SkBuff>,
+}
+
+impl<'a> SkBuffMut<'a> {
+    /// # Safety
+    ///
+    /// `skb` must be that of a [`SkBuff`] to which nobody else has access for `'a`.
+    pub(super) unsafe fn from_raw(skb: NonNull<bindings::sk_buff>) -> Self {
+        Self {
+            skb,
+            _buffer: PhantomData,
+        }
+    }
+
+    /// Adds payload at the end of the linear part. Gives how many bytes were copied: fewer only
+    /// where the tailroom ends.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> usize {
+        let bytes = bytes.get(..self.tailroom()).unwrap_or(bytes);
+        // SAFETY: The buffer is valid and nobody else's, and has the tailroom.
+        unsafe {
+            bindings::rvsock_skb_append(
+                self.skb.as_ptr(),
+                bytes.as_ptr().cast(),
+                bytes.len() as c_uint,
+            )
+        };
+        bytes.len()
+    }
+
+    /// Adds the payload of another buffer, from `offset` on, if the tailroom is enough for all of
+    /// it. Otherwise does nothing and gives false.
+    pub(crate) fn append_skb(&mut self, other: &SkBuff, offset: usize) -> bool {
+        let len = other.len().saturating_sub(offset);
+        if len > self.tailroom() {
+            return false;
+        }
+        // SAFETY: The buffer is valid and nobody else's, and has the tailroom; the range is within
+        // the payload of `other`, which is another buffer, since this one is borrowed mutably.
+        unsafe {
+            bindings::rvsock_skb_append_skb(
+                self.skb.as_ptr(),
+                other.skb.as_ptr(),
+                (other.header_len() + offset) as c_uint,
+                len as c_uint,
+            )
+        };
+        true
+    }
+}
+
+impl Deref for SkBuffMut<'_> {
+    type Target = SkBuff;
+
+    fn deref(&self) -> &SkBuff {
+        // SAFETY: `SkBuff` is a transparent wrapper around a pointer of this type, which is that
+        // of a buffer. A shared reference cannot be moved out of.
+        unsafe { &*(&raw const self.skb).cast() }
+    }
+}
+
+/// A piece of memory of a buffer, for a device to read.
+pub(crate) struct Segment<'a> {
+    data: NonNull<u8>,
+    len: usize,
+    _buffer: PhantomData<&'a SkBuff>,
+}
+
+impl Segment<'_> {
+    /// How many bytes there are; not zero.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The address, within the kernel's direct mapping.
+    ///
+    /// # Safety
+    ///
+    /// The memory may be read for as long as its buffer is neither changed nor freed.
+    pub(crate) unsafe fn as_ptr(&self) -> NonNull<u8> {
+        self.data
+    }
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A queue of sockets that does not allocate.
+
+use super::sock::{
+    Protocol,
+    Sock, //
+};
+use core::{
+    cell::UnsafeCell,
+    ptr::NonNull, //
+};
+use kernel::sync::{
+    aref::ARef,
+    atomic::{
+        Acquire,
+        Atomic,
+        Full,
+        Release, //
+    },
+};
+
+/// A socket's place in a [`SockQueue`].
+///
+/// # Invariants
+///
+/// `next` is accessed only by the queue that set `queued`, or by whoever is about to give it up.
+pub(super) struct Link<P: Protocol> {
+    queued: Atomic<bool>,
+    next: UnsafeCell<Option<NonNull<Sock<P>>>>,
+}
+
+impl<P: Protocol> Link<P> {
+    pub(super) fn new() -> Self {
+        Self {
+            queued: Atomic::new(false),
+            next: UnsafeCell::new(None),
+        }
+    }
+}
+
+/// A first-in, first-out queue of references to sockets: the connections that a listener has
+/// ready, for example.
+///
+/// It links the sockets themselves, so adding to it cannot fail for want of memory, and any
+/// context that can have it exclusively can use it. A socket is in at most one queue at a time.
+///
+/// # Invariants
+///
+/// The sockets from `head` on, linked by `next`, number `len` and end with `tail`. The queue owns
+/// a reference to each of them and has set `queued` in each.
+pub(crate) struct SockQueue<P: Protocol> {
+    head: Option<NonNull<Sock<P>>>,
+    tail: Option<NonNull<Sock<P>>>,
+    len: usize,
+}
+
+// SAFETY: The queue is a number of `ARef<Sock<P>>`, which are `Send`.
+unsafe impl<P: Protocol> Send for SockQueue<P> {}
+
+impl<P: Protocol> SockQueue<P> {
+    /// An empty queue.
+    pub(crate) const fn new() -> Self {
+        // INVARIANT: There are no sockets.
+        Self {
+            head: None,
+            tail: None,
+            len: 0,
+        }
+    }
+
+    /// How many sockets are queued.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none is queued.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds a socket at the end. One that is in a queue already, this or another, is given back.
+    pub(crate) fn push(&mut self, sock: ARef<Sock<P>>) -> Result<(), ARef<Sock<P>>> {
+        if sock.link.queued.xchg(true, Full) {
+            return Err(sock);
+        }
+        // SAFETY: `queued` was just set by this queue, so `next` is its own.
+        unsafe { *sock.link.next.get() = None };
+
+        // INVARIANT: The reference becomes the queue's, and the socket its new end.
+        let sock = ARef::into_raw(sock);
+        match self.tail.replace(sock) {
+            // SAFETY: By the type invariants, the queue has a reference to `tail`, and `next` of
+            // it is the queue's.
+            Some(tail) => unsafe { *tail.as_ref().link.next.get() = Some(sock) },
+            None => self.head = Some(sock),
+        }
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Takes the first socket off.
+    pub(crate) fn pop(&mut self) -> Option<ARef<Sock<P>>> {
+        let head = self.head?;
+        // SAFETY: By the type invariants, `head` is the first of the queue.
+        Some(unsafe { self.unlink(None, head) })
+    }
+
+    /// Takes a given socket off, wherever it stands; `None` if it is not in this queue. Takes time
+    /// in proportion to what stands before it.
+    pub(crate) fn remove(&mut self, sock: &Sock<P>) -> Option<ARef<Sock<P>>> {
+        if !sock.link.queued.load(Acquire) {
+            return None;
+        }
+        let mut previous = None;
+        let mut current = self.head;
+        while let Some(at) = current {
+            if at == NonNull::from(sock) {
+                // SAFETY: `at` is in the queue, behind `previous`.
+                return Some(unsafe { self.unlink(previous, at) });
+            }
+            previous = current;
+            // SAFETY: By the type invariants, the queue has a reference to `at`, and `next` of it
+            // is the queue's.
+            current = unsafe { *at.as_ref().link.next.get() };
+        }
+        None
+    }
+
+    /// Takes `sock` off.
+    ///
+    /// # Safety
+    ///
+    /// `sock` must be in this queue, right behind `previous`, or at its head if that is `None`.
+    unsafe fn unlink(
+        &mut self,
+        previous: Option<NonNull<Sock<P>>>,
+        sock: NonNull<Sock<P>>,
+    ) -> ARef<Sock<P>> {
+        // SAFETY: By the type invariants, the queue has a reference to each of its sockets, and
+        // `next` of them is the queue's.
+        let next = unsafe { *sock.as_ref().link.next.get() };
+        match previous {
+            // SAFETY: As above.
+            Some(previous) => unsafe { *previous.as_ref().link.next.get() = next },
+            None => self.head = next,
+        }
+        if next.is_none() {
+            self.tail = previous;
+        }
+        self.len -= 1;
+
+        // SAFETY: The queue's reference, which it does not use any more, becomes the caller's.
+        let sock = unsafe { ARef::from_raw(sock) };
+        sock.link.queued.store(false, Release);
+        sock
+    }
+}
+
+impl<P: Protocol> Default for SockQueue<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: Protocol> Drop for SockQueue<P> {
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
+    }
+}

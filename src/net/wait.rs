@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sleeping until a stated need is met.
+//!
+//! An ordinary wait queue wakes its sleepers whenever something happens, and each finds out for
+//! itself whether that was enough. Here each sleeper says how much it needs, and is woken when that
+//! is there: one wake-up for one satisfied request. Sleepers are served in the order in which they
+//! came: what those before one need is not there for it.
+//!
+//! C source: [`kernel/sched/wait.c`](srctree/kernel/sched/wait.c); C header:
+//! [`include/linux/wait.h`](srctree/include/linux/wait.h)
+
+use super::{
+    guard::Owned,
+    sock::Protocol,
+    timeout::Timeout, //
+};
+use crate::bindings;
+use core::{
+    cell::UnsafeCell,
+    marker::PhantomPinned,
+    ptr::addr_of_mut, //
+};
+use kernel::{
+    prelude::*,
+    str::{
+        CStr,
+        CStrExt as _, //
+    },
+    sync::LockClassKey,
+    types::{
+        NotThreadSafe,
+        Opaque, //
+    },
+};
+use pin_init::stack_pin_init;
+
+/// What the sleepers of a [`NeedQueue`] wait for.
+///
+/// It is read with interrupts off and under a spinlock that is not to be named: implementations
+/// read atomics, and take no locks.
+pub(crate) trait Supply: Send + Sync {
+    /// How much is there.
+    fn available(&self) -> usize;
+
+    /// Whether no more will come, or something happened that everyone has to know: all sleepers
+    /// are to wake, whatever they need.
+    fn ended(&self) -> bool;
+}
+
+/// A queue of sleepers, each with a need.
+///
+/// # Invariants
+///
+/// The entries of the wait queue are those of [`Turn`]s whose `queue` this is.
+#[pin_data]
+pub(crate) struct NeedQueue<S: Supply> {
+    supply: S,
+    #[pin]
+    head: Opaque<bindings::wait_queue_head_t>,
+    #[pin]
+    _pin: PhantomPinned,
+}
+
+// SAFETY: `S` is `Send`, and a wait queue can be used from any thread.
+unsafe impl<S: Supply> Send for NeedQueue<S> {}
+
+// SAFETY: `S` is `Sync`, and a wait queue is protected by its own spinlock.
+unsafe impl<S: Supply> Sync for NeedQueue<S> {}
+
+impl<S: Supply> NeedQueue<S> {
+    /// A queue without sleepers.
+    pub(crate) fn new(
+        supply: S,
+        name: &'static CStr,
+        key: Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self> {
+        pin_init!(Self {
+            supply,
+            // SAFETY: `slot` is valid while the closure is called, and both `name` and `key` live
+            // for ever.
+            head <- Opaque::ffi_init(|slot| unsafe {
+                bindings::__init_waitqueue_head(slot, name.as_char_ptr(), key.as_ptr())
+            }),
+            _pin: PhantomPinned,
+        })
+    }
+
+    /// What the sleepers wait for. After a change, call [`NeedQueue::wake`].
+    #[inline]
+    pub(crate) fn supply(&self) -> &S {
+        &self.supply
+    }
+
+    /// Wakes each sleeper whose need is met by what is available beyond the needs of those before
+    /// it; all of them when the supply has ended.
+    ///
+    /// Any context.
+    pub(crate) fn wake(&self) {
+        if self.has_sleepers() {
+            let mut walk = Walk {
+                supply: &self.supply,
+                claimed: 0,
+            };
+            // SAFETY: The queue is initialised. By the type invariants, all its entries are those
+            // of turns of this queue, whose wake function takes a `Walk<S>`; it is not used after
+            // the call.
+            unsafe {
+                bindings::__wake_up(
+                    self.head.get(),
+                    bindings::TASK_INTERRUPTIBLE,
+                    0,
+                    (&raw mut walk).cast(),
+                )
+            };
+        }
+    }
+
+    /// Whether anyone sleeps, or is on the way from sleep. Whoever comes now stands behind them.
+    ///
+    /// Any context. Ordered after all changes of the supply that the caller made (by a full
+    /// barrier), so that either this sees a sleeper or the sleeper sees the change.
+    pub(crate) fn has_sleepers(&self) -> bool {
+        // SAFETY: The queue is initialised.
+        unsafe { bindings::rvsock_wq_has_sleeper(self.head.get()) }
+    }
+
+    /// Calls `f` with a turn at the end of the queue, which needs `need`. The turn is given up
+    /// when `f` returns, and what it did not take is there for those behind it.
+    ///
+    /// Process context.
+    pub(crate) fn with_turn<R>(&self, need: usize, f: impl FnOnce(&Turn<'_, S>) -> R) -> R {
+        stack_pin_init!(let turn = Turn::new(self, need));
+        f(&turn)
+    }
+}
+
+/// One walk along the sleepers.
+struct Walk<'a, S: Supply> {
+    supply: &'a S,
+    /// What those need that the walk has passed.
+    claimed: usize,
+}
+
+impl<S: Supply> Walk<'_, S> {
+    /// Whether the need of the next in the queue is met.
+    fn covers(&self, need: usize) -> bool {
+        self.supply.ended() || self.supply.available().saturating_sub(self.claimed) >= need
+    }
+}
+
+/// A place in a [`NeedQueue`].
+///
+/// It stays while the task sleeps, wakes up, and takes what it needs, so that nobody behind it
+/// takes that first.
+///
+/// # Invariants
+///
+/// - `entry` is in the wait queue of `queue` from the end of `new` until it is dropped, and
+///   belongs to the task that made it.
+/// - `need` is accessed only under the spinlock of that wait queue.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Turn<'q, S: Supply> {
+    #[pin]
+    entry: Opaque<bindings::wait_queue_entry_t>,
+    need: UnsafeCell<usize>,
+    queue: &'q NeedQueue<S>,
+    #[pin]
+    _pin: PhantomPinned,
+    // `wait_woken()` has to be called by the task that the entry was made for.
+    _not_send: NotThreadSafe,
+}
+
+/// How a sleep ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// The need is met, or the supply has ended.
+    Ready,
+    /// A signal is pending.
+    Signal,
+    /// The time is up.
+    TimedOut,
+}
+
+impl<'q, S: Supply> Turn<'q, S> {
+    fn new(queue: &'q NeedQueue<S>, need: usize) -> impl PinInit<Self> {
+        pin_init!(&this in Self {
+            // SAFETY: `slot` is valid while the closure is called.
+            entry <- Opaque::ffi_init(|slot| unsafe {
+                bindings::rvsock_init_wait_entry(slot, Some(wake_up::<S>))
+            }),
+            need: UnsafeCell::new(need),
+            queue,
+            _pin: PhantomPinned,
+            _not_send: NotThreadSafe,
+            _: {
+                // SAFETY: The queue and the entry are initialised, and so are all other fields
+                // that the wake function reads. The entry is pinned, and `drop` takes it out.
+                unsafe {
+                    bindings::rvsock_add_wait_queue_tail(
+                        queue.head.get(),
+                        Opaque::cast_into(addr_of_mut!((*this.as_ptr()).entry)),
+                    )
+                };
+            },
+        })
+    }
+
+    /// Whether the need is met by what is available beyond the needs of those before, or the
+    /// supply has ended.
+    pub(crate) fn ready(&self) -> bool {
+        let mut walk = Walk {
+            supply: &self.queue.supply,
+            claimed: 0,
+        };
+        self.queue.locked(|| {
+            let mut ready = false;
+            // SAFETY: The queue's spinlock is held. By the type invariants of the queue, all
+            // entries are those of turns.
+            unsafe {
+                self.queue.for_each(|turn: *const Turn<'_, S>| {
+                    let need = *UnsafeCell::raw_get(&raw const (*turn).need);
+                    if core::ptr::eq(turn.cast::<()>(), core::ptr::from_ref(self).cast()) {
+                        ready = walk.covers(need);
+                        return false;
+                    }
+                    walk.claimed = walk.claimed.saturating_add(need);
+                    true
+                })
+            };
+            ready
+        })
+    }
+
+    /// Changes what this turn needs. Whom that lets through is woken.
+    pub(crate) fn set_need(&self, need: usize) {
+        self.queue.locked(|| {
+            // SAFETY: The queue's spinlock is held, and only this task changes its need.
+            unsafe { *self.need.get() = need };
+        });
+        self.queue.wake();
+    }
+
+    /// Sleeps until the need is met, the supply has ended, a signal is pending, or the time is up;
+    /// looked at in that order.
+    ///
+    /// The socket is given up meanwhile, at which moment its backlog is drained, and owned again
+    /// on return. Nothing that comes in between is missed, since the turn is in the queue already.
+    /// Does not sleep if there is a reason not to.
+    pub(crate) fn sleep<P: Protocol>(
+        &self,
+        guard: &mut Owned<'_, P>,
+        timeout: &mut Timeout,
+    ) -> Woken {
+        self.sleep_at_most(guard, timeout, Timeout::NONE)
+    }
+
+    /// As [`Turn::sleep`], and also ends with [`Woken::TimedOut`] after `limit`, which is taken off
+    /// `timeout`.
+    pub(crate) fn sleep_at_most<P: Protocol>(
+        &self,
+        guard: &mut Owned<'_, P>,
+        timeout: &mut Timeout,
+        limit: Timeout,
+    ) -> Woken {
+        let mut limit = limit;
+        loop {
+            let woken = guard.unlocked(|| self.sleep_unlocked(timeout, &mut limit));
+            // Someone who did not queue may have been quicker with the lock.
+            if woken != Woken::Ready || self.ready() {
+                return woken;
+            }
+        }
+    }
+
+    fn sleep_unlocked(&self, timeout: &mut Timeout, limit: &mut Timeout) -> Woken {
+        loop {
+            if self.ready() {
+                return Woken::Ready;
+            }
+            if kernel::current!().signal_pending() {
+                return Woken::Signal;
+            }
+            let sleep = timeout.min(*limit);
+            if sleep.is_zero() {
+                return Woken::TimedOut;
+            }
+            // SAFETY: By the type invariants, the entry is in a queue and belongs to this task,
+            // since a turn does not leave the thread that made it.
+            let left = unsafe {
+                bindings::wait_woken(
+                    self.entry.get(),
+                    bindings::TASK_INTERRUPTIBLE,
+                    sleep.into_raw(),
+                )
+            };
+            let left = Timeout::from_raw(left);
+            timeout.spend(sleep, left);
+            limit.spend(sleep, left);
+        }
+    }
+}
+
+#[pinned_drop]
+impl<S: Supply> PinnedDrop for Turn<'_, S> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariants, the entry is in this queue. Afterwards no wake function
+        // runs on it: those run under the spinlock that this takes.
+        unsafe { bindings::remove_wait_queue(self.queue.head.get(), self.entry.get()) };
+        // What was claimed is there for others now.
+        self.queue.wake();
+    }
+}
+
+impl<S: Supply> NeedQueue<S> {
+    /// Calls `f` under the queue's spinlock, with interrupts off.
+    fn locked<R>(&self, f: impl FnOnce() -> R) -> R {
+        let head = self.head.get();
+        // SAFETY: The queue is initialised.
+        let flags = unsafe { bindings::rvsock_wait_queue_lock(head) };
+        let result = f();
+        // SAFETY: The spinlock was taken above.
+        unsafe { bindings::rvsock_wait_queue_unlock(head, flags) };
+        result
+    }
+
+    /// Calls `f` for each turn from the head on, until it returns false.
+    ///
+    /// # Safety
+    ///
+    /// The queue's spinlock must be held.
+    unsafe fn for_each<'q>(&self, mut f: impl FnMut(*const Turn<'q, S>) -> bool)
+    where
+        S: 'q,
+    {
+        // SAFETY: The queue is initialised.
+        let head = unsafe { &raw mut (*self.head.get()).head };
+        // SAFETY: The list is consistent, since the spinlock is held.
+        let mut at = unsafe { (*head).next };
+        while at != head {
+            // SAFETY: By the type invariants, what is in the list is the `entry` of a turn.
+            let entry = unsafe { kernel::container_of!(at, bindings::wait_queue_entry_t, entry) };
+            if !f(Self::turn_of(entry)) {
+                break;
+            }
+            // SAFETY: As above.
+            at = unsafe { (*at).next };
+        }
+    }
+
+    /// The turn that an entry of the queue is part of.
+    fn turn_of<'q>(entry: *mut bindings::wait_queue_entry_t) -> *const Turn<'q, S>
+    where
+        S: 'q,
+    {
+        let entry: *mut Opaque<bindings::wait_queue_entry_t> = entry.cast();
+        // SAFETY: Callers have the entry of a turn, so that both pointers are into one object.
+        unsafe { kernel::container_of!(entry, Turn<'q, S>, entry) }
+    }
+}
+
+/// The wake function of a turn: called for each entry from the head on, under the queue's spinlock.
+///
+/// Returns a negative number to end the walk, where nothing is left for those behind.
+///
+/// # Safety
+///
+/// `entry` must be that of a turn of a `NeedQueue<S>`, and `key` the `Walk<S>` of this walk.
+unsafe extern "C" fn wake_up<S: Supply>(
+    entry: *mut bindings::wait_queue_entry_t,
+    mode: c_uint,
+    flags: c_int,
+    key: *mut c_void,
+) -> c_int {
+    // SAFETY: By the requirements; the walk is not accessed elsewhere during the call.
+    let walk = unsafe { &mut *key.cast::<Walk<'_, S>>() };
+    let turn = NeedQueue::<S>::turn_of(entry);
+    // SAFETY: The queue's spinlock is held, and a turn in the queue is valid.
+    let need = unsafe { *UnsafeCell::raw_get(&raw const (*turn).need) };
+
+    if !walk.covers(need) {
+        return -1;
+    }
+    walk.claimed = walk.claimed.saturating_add(need);
+    // SAFETY: The entry was made for a task that waits with `wait_woken()`.
+    unsafe { bindings::woken_wake_function(entry, mode, flags, core::ptr::null_mut()) };
+    0
+}

@@ -1,0 +1,215 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# The module as a whole: loading, unloading, and its refusals. For a guest's
+# busybox shell, as root, with rvsock loaded; it leaves rvsock loaded as it was.
+#   MODULES        directory of rvsock.ko and the C modules (default /modules)
+#   RVSOCK_FAMILY  number with which rvsock is loaded (default 18)
+# Without a device (argument "bare") what needs the host is left out.
+
+modules=${MODULES:-/modules}
+family=${RVSOCK_FAMILY:-18}
+here=$(dirname "$0")
+topology=${1:-peer}
+number=0
+failures=0
+holder=
+said=/tmp/hold_socket.out
+c_modules="vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport"
+
+loaded() { grep -q "^$1 " /proc/modules; }
+
+load() { insmod "$modules/rvsock.ko" "$@" 2>/tmp/insmod.err; }
+
+load_as() {
+	if [ "$1" = 18 ]; then load; else load family="$1"; fi
+}
+
+# Closing sockets hold the module for up to 8 s; give it 12.
+unload() {
+	tries=0
+	until rmmod rvsock 2>/dev/null; do
+		tries=$((tries + 1))
+		[ $tries -gt 120 ] && return 1
+		sleep 0.1
+	done
+}
+
+unload_c() {
+	rmmod vmw_vsock_virtio_transport 2>/dev/null
+	rmmod vmw_vsock_virtio_transport_common 2>/dev/null
+	rmmod vsock 2>/dev/null
+	! loaded vsock
+}
+
+load_c() {
+	for name in $c_modules; do
+		insmod "$modules/$name.ko" || return 1
+	done
+}
+
+# Start a program that keeps a socket in a state; wait until it has it.
+hold() {
+	: >$said
+	RVSOCK_FAMILY=${2:-$family} "$here/hold_socket" "$1" >$said 2>&1 &
+	holder=$!
+	tries=0
+	until [ -s $said ]; do
+		tries=$((tries + 1))
+		[ $tries -gt 100 ] && return 1
+		sleep 0.1
+	done
+	grep -q holding $said
+}
+
+release() {
+	kill "$holder" 2>/dev/null
+	wait "$holder" 2>/dev/null
+	true
+}
+
+# Live sockets, as the kernel lists them.
+sockets() { awk '$1 == "RVSOCK" { print $3 }' /proc/net/protocols; }
+
+two_byte() { RVSOCK_FAMILY=$1 "$here/demo" two-byte >/tmp/demo.out 2>&1; }
+
+# New lines of the kernel's log since the last mark.
+mark_log() { log_mark=$(dmesg | wc -l); }
+new_log() { dmesg | tail -n +$((log_mark + 1)); }
+
+complain() { echo "# $*"; return 1; }
+
+listed_in_protocols() {
+	[ "$(sockets)" = 0 ] || complain "live sockets: '$(sockets)'" || return
+	hold create || complain "no socket: $(cat $said)" || return
+	[ "$(sockets)" = 1 ] || { complain "with one open: '$(sockets)'"; release; return 1; }
+	release
+	[ "$(sockets)" = 0 ] || complain "after closing it: '$(sockets)'"
+}
+
+refuses_to_unload_with() {
+	hold "$1" || complain "no socket: $(cat $said)" || return
+	if rmmod rvsock 2>/dev/null; then
+		release
+		complain "unloaded under an open socket"
+		load_as "$family"
+		return 1
+	fi
+	loaded rvsock || complain "the module is gone" || return
+	release
+}
+
+unload_refused_with_a_socket() { refuses_to_unload_with create; }
+unload_refused_with_a_listener() { refuses_to_unload_with listen; }
+unload_refused_with_a_connection() { refuses_to_unload_with connect; }
+unload_refused_with_a_pending_connect() { refuses_to_unload_with pending; }
+
+unloads_when_no_socket_is_left() {
+	unload || complain "still in use: $(grep rvsock /proc/modules)" || return
+	if hold create; then release; complain "the family is still there"; return; fi
+	grep -q EAFNOSUPPORT $said || complain "socket(): $(cat $said)" || return
+	[ -z "$(sockets)" ] || complain "still in /proc/net/protocols"
+}
+
+loads_again() {
+	mark_log
+	load_as "$family" || complain "$(cat /tmp/insmod.err)" || return
+	new_log | grep -q "rvsock: family $family registered" ||
+		complain "no line about the family in the log" || return
+	hold create || complain "no socket: $(cat $said)" || return
+	release
+}
+
+works_again() {
+	two_byte "$family" || complain "$(cat /tmp/demo.out)"
+}
+
+loads_and_unloads_many_times() {
+	for i in 1 2 3 4 5 6 7 8 9 10; do
+		unload || complain "round $i: still in use" || return
+		load_as "$family" || complain "round $i: $(cat /tmp/insmod.err)" || return
+		if [ "$topology" = peer ]; then
+			two_byte "$family" || complain "round $i: $(cat /tmp/demo.out)" || return
+		fi
+	done
+}
+
+takes_the_number_of_vsock() {
+	unload || complain "still in use" || return
+	load family=40 || complain "$(cat /tmp/insmod.err)" || return
+	hold create 40 || complain "no socket of family 40: $(cat $said)" || return
+	release
+	if hold create 18; then release; complain "family 18 is there as well"; return; fi
+	if [ "$topology" = peer ]; then
+		two_byte 40 || complain "$(cat /tmp/demo.out)" || return
+	fi
+	unload || complain "still in use"
+}
+
+refuses_a_number_that_is_taken() {
+	insmod "$modules/vsock.ko" || complain "vsock.ko does not load" || return
+	mark_log
+	if load family=40; then unload; unload_c; complain "took 40 from vsock"; return; fi
+	grep -q "File exists" /tmp/insmod.err || { unload_c; complain "$(cat /tmp/insmod.err)"; return; }
+	new_log | grep -q "rvsock: family 40 is taken" ||
+		{ unload_c; complain "no line says so in the log"; return; }
+	loaded rvsock && { unload_c; complain "it stays loaded"; return; }
+	unload_c || complain "vsock does not unload"
+}
+
+refuses_numbers_that_cannot_be() {
+	for number_asked in 0 2 46 255 65535; do
+		if load family=$number_asked; then
+			unload
+			complain "loaded with family=$number_asked"
+			return
+		fi
+		loaded rvsock && complain "it stays loaded" && return 1
+	done
+	true
+}
+
+works_beside_vsock_without_its_device() {
+	load_c || { unload_c; complain "the C modules do not load"; return; }
+	load_as 18 || { unload_c; complain "$(cat /tmp/insmod.err)"; return; }
+	two_byte 18
+	grep -q '"ENODEV"' /tmp/demo.out || { unload; unload_c; complain "$(cat /tmp/demo.out)"; return; }
+	two_byte 40 || { unload; unload_c; complain "the C vsock suffers: $(cat /tmp/demo.out)"; return; }
+	unload || { unload_c; complain "still in use"; return; }
+	unload_c || complain "vsock does not unload"
+}
+
+gets_the_device_after_vsock() {
+	load_as "$family" || complain "$(cat /tmp/insmod.err)" || return
+	two_byte "$family" || complain "$(cat /tmp/demo.out)"
+}
+
+run() {
+	number=$((number + 1))
+	if "$1"; then
+		echo "ok $number module.$1"
+	else
+		echo "not ok $number module.$1"
+		failures=$((failures + 1))
+	fi
+}
+
+tests="listed_in_protocols
+	unload_refused_with_a_socket unload_refused_with_a_listener"
+[ "$topology" = peer ] && tests="$tests
+	unload_refused_with_a_connection unload_refused_with_a_pending_connect"
+tests="$tests unloads_when_no_socket_is_left loads_again"
+[ "$topology" = peer ] && tests="$tests works_again"
+tests="$tests loads_and_unloads_many_times takes_the_number_of_vsock
+	refuses_a_number_that_is_taken refuses_numbers_that_cannot_be"
+[ "$topology" = peer ] && tests="$tests
+	works_beside_vsock_without_its_device gets_the_device_after_vsock"
+
+echo "TAP version 13"
+echo "1..$(echo $tests | wc -w)"
+for name in $tests; do
+	run "$name"
+done
+# However the tests ended, the guest is to be left as it was found.
+unload_c
+loaded rvsock || load_as "$family"
+[ $failures = 0 ]

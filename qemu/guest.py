@@ -123,7 +123,7 @@ class Run:
     def boot(self, limit, watch=lambda text: None):
         """Boots, and waits for the guest to power off, at most `limit` seconds.
 
-        `watch` is given the text of the results as it comes.
+        `watch` is given the results as they come, in whole lines.
         """
         # Paths of unix sockets are limited to 108 bytes, hence a short directory.
         with tempfile.TemporaryDirectory(prefix="guest-") as sockets:
@@ -144,7 +144,7 @@ class Run:
         for name in ("console.log", "results.log"):
             (self.logs / name).touch()
         start = time.monotonic()
-        timed_out = False
+        timed_out, come = False, ""
         with open(self.logs / "qemu.log", "wb") as log, \
                 open(self.logs / "results.log", errors="replace") as results:
             qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -154,13 +154,14 @@ class Run:
                         qemu.wait(timeout=0.1)
                     except subprocess.TimeoutExpired:
                         pass
-                    watch(results.read())
+                    come += results.read()
+                    whole, newline, come = come.rpartition("\n")
+                    watch(whole + newline)
                     if qemu.returncode is not None:
                         break
                     if time.monotonic() - start > limit:
                         timed_out = True
                         _dump(sockets)
-                        watch(results.read())
                         break
             finally:
                 if qemu.poll() is None:
@@ -173,8 +174,8 @@ class Run:
 
 
 def _dump(sockets):
-    """Makes a kernel that hangs write down what its processors and tasks are at,
-    by the SysRq keys l, w and t on the serial console; gives it time to write."""
+    """Makes a kernel that hangs write down what its tasks are at, by the SysRq
+    keys w and t on the serial console; gives it time to write."""
     try:
         with socket.socket(socket.AF_UNIX) as control, socket.socket(socket.AF_UNIX) as console:
             control.connect(f"{sockets}/qmp.sock")
@@ -185,11 +186,25 @@ def _dump(sockets):
                 control.sendall(json.dumps(request).encode())
 
             ask("qmp_capabilities")
-            for key in b"lwt":
+            _drain(console, 0.5)
+            for key, seconds in ((b"w", 1), (b"t", 5)):
                 ask("chardev-send-break", id="console")
-                time.sleep(0.3)
-                console.sendall(bytes([key]))
-                time.sleep(1)
+                _drain(console, 0.5)
+                console.sendall(key)
+                _drain(console, seconds)
     except OSError:
         # Without the dump the run has failed all the same.
         pass
+
+
+def _drain(connection, seconds):
+    """Reads and drops for some seconds: QEMU stops the serial line, and with it
+    its log, when a connected reader takes nothing."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        connection.settimeout(left)
+        try:
+            if not connection.recv(65536):
+                return
+        except TimeoutError:
+            return

@@ -7,6 +7,7 @@
 //! [`net/socket.c`](srctree/net/socket.c)
 
 use super::{
+    errno::EAFNOSUPPORT,
     gfp,
     ops::{
         self,

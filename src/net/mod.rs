@@ -17,7 +17,7 @@
 //! | `sock_queue.rs` | a queue of sockets that does not allocate |
 //! | `message.rs` | `struct msghdr` of a send and of a receive |
 //! | `wait.rs`, `timeout.rs` | sleeping until a stated need is met |
-//! | `poll.rs` | event masks |
+//! | `poll.rs`, `errno.rs` | event masks, error codes |
 //! | `skb.rs`, `skb_queue.rs`, `pages.rs` | memory for payload |
 //! | `table.rs` | finding sockets by key, under RCU |
 //! | `lock.rs` | a spinlock that keeps bottom halves out |
@@ -28,6 +28,7 @@
 //! workqueue that runs in softirq context), or any context with bottom halves switched off:
 //! sleeping is not allowed. What says "any context" may also be called with interrupts off.
 
+pub(crate) mod errno;
 pub(crate) mod family;
 mod gfp;
 pub(crate) mod guard;

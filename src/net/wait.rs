@@ -23,10 +23,7 @@ use core::{
 };
 use kernel::{
     prelude::*,
-    str::{
-        CStr,
-        CStrExt as _, //
-    },
+    str::CStr,
     sync::LockClassKey,
     types::{
         NotThreadSafe,

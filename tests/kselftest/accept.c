@@ -3,12 +3,9 @@
  * Connections that the host makes: the test listens, and asks the host's
  * service port to connect to it.
  */
-#include "kselftest_harness.h"
-#include "vsock_util.h"
+#include "vsock_harness.h"
 
 #include <fcntl.h>
-
-#define GUEST_CID 3u
 
 FIXTURE(listener)
 {

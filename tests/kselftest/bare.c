@@ -3,14 +3,11 @@
  * A guest without a socket device: the family is there, and says clearly that
  * nobody can be reached.
  */
-#include "kselftest_harness.h"
-#include "vsock_util.h"
+#include "vsock_harness.h"
 
 #include <fcntl.h>
 
-#define PORT		5200u
-/* The guest's CID in other topologies; nobody's here. */
-#define GUEST_CID	3u
+#define PORT 5200u
 
 FIXTURE(bare)
 {

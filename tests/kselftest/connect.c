@@ -5,14 +5,11 @@
  * This host peer never answers for a port where nobody listens, so a refusal
  * cannot be seen with it: such a connect runs into its time limit.
  */
-#include "kselftest_harness.h"
-#include "vsock_util.h"
+#include "vsock_harness.h"
 
 #include <fcntl.h>
 
 #define PORT		5100u
-#define GUEST_CID	3u
-
 /* A connect that takes this long would have been given up otherwise. */
 #define LIMIT_MS	400
 

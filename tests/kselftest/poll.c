@@ -3,18 +3,11 @@
  * Readiness: what poll, select, epoll and SIGIO say in each state of a
  * connection, and that they say it when the state changes.
  */
-#include "kselftest_harness.h"
-#include "vsock_util.h"
+#include "vsock_harness.h"
 
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
-
-#define ASSERT_ASK(fd, ...) do {					\
-	fd = vsock_ask(__VA_ARGS__);					\
-	ASSERT_LE(0, fd)						\
-		TH_LOG("asking the host: %s", strerror(errno));		\
-} while (0)
 
 #define FLOOD MIB(4)
 

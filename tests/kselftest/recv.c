@@ -3,21 +3,11 @@
  * What recv() returns, and when: one test for each row of the contract of
  * recv(2) on a stream. How often it wakes is in recv_wake.c.
  */
-#include "kselftest_harness.h"
-#include "vsock_util.h"
+#include "vsock_harness.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
-
-/* Buffer of the host's device: it advertises so much credit. */
-#define PEER_BUFFER	KIB(32)
-
-#define ASSERT_ASK(fd, ...) do {					\
-	fd = vsock_ask(__VA_ARGS__);					\
-	ASSERT_LE(0, fd)						\
-		TH_LOG("asking the host: %s", strerror(errno));		\
-} while (0)
 
 /* A connection to the host's echo: what the test sends is what comes. */
 FIXTURE(echo)

@@ -5,21 +5,12 @@
  * times it went to sleep. The host paces its packets, so that each finds the
  * reader asleep; a reader that woke for each would show it.
  */
-#include "kselftest_harness.h"
-#include "vsock_util.h"
+#include "vsock_harness.h"
 
 #include <sys/epoll.h>
 
-/* Buffer of the host's device: it advertises so much credit. */
-#define PEER_BUFFER	KIB(32)
 /* A target within the smaller of both ends' buffers is one wake-up. */
 #define CAP		PEER_BUFFER
-
-#define ASSERT_ASK(fd, ...) do {					\
-	fd = vsock_ask(__VA_ARGS__);					\
-	ASSERT_LE(0, fd)						\
-		TH_LOG("asking the host: %s", strerror(errno));		\
-} while (0)
 
 /* Wake-ups that a recv of @len may cost. */
 static long allowed(size_t len)

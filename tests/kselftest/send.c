@@ -3,17 +3,10 @@
  * What send() does: it blocks for credit, it says how much it took, and what
  * it took arrives, by the host's own count and checksum.
  */
-#include "kselftest_harness.h"
-#include "vsock_util.h"
+#include "vsock_harness.h"
 
 #include <fcntl.h>
 #include <sys/uio.h>
-
-#define ASSERT_ASK(fd, ...) do {					\
-	fd = vsock_ask(__VA_ARGS__);					\
-	ASSERT_LE(0, fd)						\
-		TH_LOG("asking the host: %s", strerror(errno));		\
-} while (0)
 
 /* More than all buffers between here and the host's program can hold. */
 #define FLOOD MIB(4)

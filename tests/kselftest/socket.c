@@ -3,8 +3,7 @@
  * A socket without a connection: creating, naming, listening, options. None
  * of this needs a device.
  */
-#include "kselftest_harness.h"
-#include "vsock_util.h"
+#include "vsock_harness.h"
 
 #include <fcntl.h>
 #include <linux/capability.h>

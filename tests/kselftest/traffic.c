@@ -3,14 +3,7 @@
  * Volume: many connections, much data, both directions at once, and every
  * byte compared.
  */
-#include "kselftest_harness.h"
-#include "vsock_util.h"
-
-#define ASSERT_ASK(fd, ...) do {					\
-	fd = vsock_ask(__VA_ARGS__);					\
-	ASSERT_LE(0, fd)						\
-		TH_LOG("asking the host: %s", strerror(errno));		\
-} while (0)
+#include "vsock_harness.h"
 
 /* One connection to the echo: a thread sends, another receives and compares. */
 struct exchange {

@@ -31,6 +31,12 @@
 /* Credit that a new socket gives its peer, in bytes. */
 #define DEFAULT_BUFFER	KIB(256)
 
+/* Credit that the host's device gives: it is run with a buffer of this size. */
+#define PEER_BUFFER	KIB(32)
+
+/* CID of the guest where it has a device. */
+#define GUEST_CID	3u
+
 /* Longest wait of any helper for something that has to happen. */
 #define PATIENCE_MS	20000
 /* Long enough for a thread to have run if it was going to. */

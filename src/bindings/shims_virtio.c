@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Functions for what virtio has as inline functions or macros. */
 
+#include <linux/mm.h>
 #include <linux/virtio_config.h>
 
 #include "shims_virtio.h"
@@ -8,4 +9,9 @@
 void rvsock_virtio_device_ready(struct virtio_device *vdev)
 {
 	virtio_device_ready(vdev);
+}
+
+void *rvsock_page_address(const struct page *page)
+{
+	return page_address(page);
 }

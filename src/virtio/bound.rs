@@ -53,8 +53,7 @@ pub(super) trait Part: Send + Sync {
     unsafe fn discard(&self);
 }
 
-/// The parts of a device. Dropping it resets the device, takes back what it had, and deletes its
-/// virtqueues.
+/// The parts of a device.
 ///
 /// # Invariants
 ///
@@ -67,35 +66,38 @@ struct Hardware {
 }
 
 impl Hardware {
+    /// Opens all parts.
+    ///
+    /// Context: process.
     fn open(&self) {
         for part in self.parts.iter() {
             part.open();
         }
     }
 
+    /// Closes all parts, and waits for an RCU grace period: for notifications and callbacks that
+    /// began before.
+    ///
+    /// Context: process; may sleep.
     fn close(&self) {
         for part in self.parts.iter() {
             part.close();
         }
-    }
-}
 
-impl Drop for Hardware {
-    fn drop(&mut self) {
-        // Closing what is closed does nothing.
-        self.close();
-
-        if !self.queues_found {
-            return;
-        }
-
-        // Waits for notifications that began before `close`: they run inside of RCU read-side
-        // critical sections. `virtio_reset_device` demands that there are none.
-        //
-        // SAFETY: This is process context, outside of any RCU read-side critical section.
+        // SAFETY: Callers are in process context, outside of RCU read-side critical sections.
         unsafe { bindings::synchronize_rcu() };
+    }
 
-        // SAFETY: `vdev` is valid by the type invariants, and this is process context.
+    /// Resets the device, takes back what it had, and deletes its virtqueues.
+    ///
+    /// Context: process; may sleep.
+    ///
+    /// # Safety
+    ///
+    /// The parts must have been [closed](Hardware::close).
+    unsafe fn release(self) {
+        // SAFETY: `vdev` is valid by the type invariants, and this is process context. No
+        // notification is under way: the parts were closed, and a grace period has gone by.
         unsafe { bindings::virtio_reset_device(self.vdev.as_ptr()) };
 
         for part in self.parts.iter() {
@@ -104,21 +106,20 @@ impl Drop for Hardware {
             unsafe { part.discard() };
         }
 
-        // SAFETY: `vdev` is valid by the type invariants, and every transport that can find
-        // virtqueues sets `del_vqs`. No part uses a virtqueue any more, and the reset device calls
-        // no callback.
-        unsafe {
-            if let Some(del_vqs) = (*(*self.vdev.as_ptr()).config).del_vqs {
-                del_vqs(self.vdev.as_ptr());
+        if self.queues_found {
+            // SAFETY: `vdev` is valid by the type invariants, and every transport that can find
+            // virtqueues can delete them. No part uses a virtqueue any more, and a device that was
+            // reset calls no callback.
+            unsafe {
+                if let Some(del_vqs) = (*(*self.vdev.as_ptr()).config).del_vqs {
+                    del_vqs(self.vdev.as_ptr());
+                }
             }
         }
     }
 }
 
 /// What `virtio_device.priv` points to while a driver is bound.
-///
-/// The order of the fields is the order in which they are dropped: the driver's data outlives the
-/// buffers that the device had.
 struct Bound<D: Driver> {
     hardware: Hardware,
     data: Arc<D>,
@@ -188,23 +189,34 @@ pub(super) unsafe fn bind<D: Driver>(
         return Err(ENODEV);
     }
 
+    // Memory first: once the driver has agreed to the device, it is told when the device goes.
+    let bound = KBox::<Bound<D>>::new_uninit(GFP_KERNEL)?;
+
     let probed = D::probe(&probe);
     let (parts, queues_found) = probe.into_parts();
-    // INVARIANT: `vdev` is bound to this driver until `unbind` has dropped this; `parts` is all
+    // INVARIANT: `vdev` is bound to this driver until `unbind` has used this up; `parts` is all
     // that `probe` made.
     let hardware = Hardware {
         vdev: vdev_nonnull,
         parts,
         queues_found,
     };
-    let data = probed?;
-    let bound = KBox::into_raw(KBox::new(
+    let data = match probed {
+        Ok(data) => data,
+        Err(error) => {
+            hardware.close();
+            // SAFETY: The parts were just closed.
+            unsafe { hardware.release() };
+            return Err(error);
+        }
+    };
+    let bound = KBox::into_raw(KBox::write(
+        bound,
         Bound {
             hardware,
             data: data.clone(),
         },
-        GFP_KERNEL,
-    )?);
+    ));
 
     // SAFETY: `vdev` is valid and bound to this driver.
     unsafe { publish::<D>(vdev, bound) };
@@ -224,8 +236,8 @@ pub(super) unsafe fn bind<D: Driver>(
     Ok(())
 }
 
-/// Takes a device down, in the order that the [module's documentation](super) gives. Does nothing
-/// when the last [`bind`] has failed.
+/// Takes a device down, in the order that the [module's documentation](super) gives. When the last
+/// [`bind`] has failed, as it may on resuming, only resets it.
 ///
 /// Context: process; may sleep.
 ///
@@ -237,25 +249,30 @@ pub(super) unsafe fn unbind<D: Driver>(vdev: *mut bindings::virtio_device) {
     // SAFETY: `vdev` is valid and bound to this driver.
     let bound = unsafe { published::<D>(vdev) };
     if bound.is_null() {
+        // The virtio core expects that a driver leaves a device that was reset.
+        //
+        // SAFETY: `vdev` is valid, and this is process context. Without a driver's data, no part
+        // of the device is open.
+        unsafe { bindings::virtio_reset_device(vdev) };
         return;
     }
 
     // SAFETY: `vdev` is valid and bound to this driver.
     unsafe { publish::<D>(vdev, ptr::null_mut()) };
 
-    // SAFETY: `bound` is valid: it is freed below only.
+    // SAFETY: `bound` is valid: it is freed below only. Callbacks, which may be using it, share it
+    // as well.
     unsafe { (*bound).hardware.close() };
 
-    // Waits for the callbacks that found `bound`, and for notifications that began before `close`.
-    //
-    // SAFETY: This is process context, outside of any RCU read-side critical section.
-    unsafe { bindings::synchronize_rcu() };
+    // SAFETY: `bound` is from `KBox::into_raw` in `bind`. It is not published any more, and the
+    // callbacks that knew it have returned, since a grace period has gone by in `close`. So nobody
+    // else has it.
+    let Bound { hardware, data } = KBox::into_inner(unsafe { KBox::from_raw(bound) });
 
-    // SAFETY: `bound` is from `KBox::into_raw` in `bind`. Since it is not published any more and
-    // callbacks that knew it have returned, nobody else has it.
-    let bound = unsafe { KBox::from_raw(bound) };
+    D::stop(data.as_arc_borrow());
 
-    D::stop(bound.data.as_arc_borrow());
+    // SAFETY: The parts were closed above.
+    unsafe { hardware.release() };
 }
 
 /// Returns the driver's data of a device, or `None` when it is not up or is being taken down.

@@ -10,10 +10,7 @@ use core::{
         NonNull, //
     },
 };
-use kernel::{
-    alloc::Flags,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 /// Memory that a virtqueue can carry.
 ///
@@ -21,20 +18,18 @@ use kernel::{
 ///
 /// - [`describe`](Buffer::describe) must give segments that stay valid while the buffer exists as
 ///   a token: from a call of [`into_raw`](Buffer::into_raw) to that of
-///   [`from_raw`](Buffer::from_raw). Nothing but the device may write to them meanwhile, and if
-///   the buffer is ever given to a device that writes, nothing else may rely on what they contain.
-/// - They must be memory that a device can be given: directly mapped, not on a stack, not in a
-///   static, and not shared with data that the device must not see or change.
+///   [`from_raw`](Buffer::from_raw).
+/// - They must be memory of the buffer's own, or that it shares with nobody but readers.
 /// - [`capacity`](Buffer::capacity) must be at most the length of all segments together.
 pub(crate) unsafe trait Buffer: Send + Sized + 'static {
     /// Adds the buffer's segments, in the order in which the device is to see them.
     ///
     /// # Errors
     ///
-    /// `EMSGSIZE` when there are more than fit.
+    /// `EMSGSIZE` when they are more, or larger, than a virtqueue takes.
     fn describe(&self, segments: &mut Segments) -> Result;
 
-    /// How many bytes a device can write to the buffer.
+    /// How many bytes a device can write to the buffer: 0 if it is only read.
     fn capacity(&self) -> usize;
 
     /// Makes the buffer a token that stands for it in a virtqueue.
@@ -52,6 +47,22 @@ pub(crate) unsafe trait Buffer: Send + Sized + 'static {
     /// - No device may have been told to use the buffer, or it must have given it up.
     unsafe fn from_raw(token: NonNull<c_void>) -> Self;
 }
+
+/// A [`Buffer`] that a device may read.
+///
+/// # Safety
+///
+/// All bytes of its segments must be initialised, with data that the device may know.
+pub(crate) unsafe trait DeviceReadable: Buffer {}
+
+/// A [`Buffer`] that a device may write to.
+///
+/// # Safety
+///
+/// Nothing may rely on what its segments contain, or on that they do not change: not even after the
+/// device has given up the buffer, as devices need not keep to the rules. So no Rust reference to
+/// their bytes may exist.
+pub(crate) unsafe trait DeviceWritable: Buffer {}
 
 /// The most segments that a buffer can have: a header, and a socket buffer's linear part and
 /// fragments.
@@ -110,73 +121,5 @@ impl Segments {
         // INVARIANT: The entry was just initialised.
         self.count += 1;
         Ok(())
-    }
-}
-
-/// A few bytes that a device writes, such as an event.
-///
-/// It has memory of its own, of `N` bytes, which cannot be borrowed: a device that does not keep
-/// to the rules may write to it at any time.
-pub(crate) struct SmallBuffer<const N: usize> {
-    memory: KBox<[u8; N]>,
-}
-
-impl<const N: usize> SmallBuffer<N> {
-    const LENGTH: u32 = {
-        assert!(0 < N && N <= 4096);
-        // CAST: Checked above.
-        N as u32
-    };
-
-    /// Allocates a buffer of zeros.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    ///
-    /// Context: as `flags` say.
-    pub(crate) fn new(flags: Flags) -> Result<Self> {
-        Ok(Self {
-            memory: KBox::new([0; N], flags)?,
-        })
-    }
-
-    /// Returns a copy of what is in the buffer.
-    ///
-    /// Context: any.
-    pub(crate) fn read(&self) -> [u8; N] {
-        // Volatile, so that all uses of the copy see the same bytes.
-        //
-        // SAFETY: The memory is valid and initialised, and any bytes are valid.
-        unsafe { ptr::from_ref(&*self.memory).read_volatile() }
-    }
-}
-
-// SAFETY: The only segment is the memory of the box, which is allocated by kmalloc() for this
-// alone. It does not move with the box, and is accessed only by way of a `SmallBuffer`.
-unsafe impl<const N: usize> Buffer for SmallBuffer<N> {
-    fn describe(&self, segments: &mut Segments) -> Result {
-        let start = NonNull::from(&*self.memory).cast();
-
-        // SAFETY: The memory of a `KBox` is in the direct mapping, and is `N` bytes long.
-        unsafe { segments.push_linear(start, Self::LENGTH) }
-    }
-
-    fn capacity(&self) -> usize {
-        N
-    }
-
-    unsafe fn into_raw(self) -> NonNull<c_void> {
-        let memory = KBox::into_raw(self.memory);
-
-        // SAFETY: The pointer of a `KBox` is not null.
-        unsafe { NonNull::new_unchecked(memory.cast()) }
-    }
-
-    unsafe fn from_raw(token: NonNull<c_void>) -> Self {
-        Self {
-            // SAFETY: The token is from `into_raw` above, by this function's safety requirements.
-            memory: unsafe { KBox::from_raw(token.cast().as_ptr()) },
-        }
     }
 }

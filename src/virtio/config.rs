@@ -24,9 +24,9 @@ const ATTEMPTS: usize = 16;
 
 /// Reads a value from the configuration space, `offset` bytes from its start.
 ///
-/// Fields of up to 4 bytes are read in one access. Drivers must not read larger ones in one, so
-/// they are read in several, and all again when the configuration space has changed between the
-/// first and the last (specification, section 2.5.3).
+/// The transport reads up to 4 bytes in one access, and 8 in two. The device counts the changes of
+/// its configuration space, so that what was read while it changed is read again (specification,
+/// section 2.5).
 ///
 /// # Errors
 ///
@@ -41,8 +41,10 @@ pub(super) unsafe fn read<T: FromBytes>(
     vdev: NonNull<bindings::virtio_device>,
     offset: u32,
 ) -> Result<T> {
+    // Transports know no other sizes.
+    const { assert!(matches!(size_of::<T>(), 1 | 2 | 4 | 8)) };
+
     let vdev = vdev.as_ptr();
-    let size = u32::try_from(size_of::<T>())?;
 
     // SAFETY: `vdev` is valid, and so are the operations that its transport has given it.
     let config = unsafe { &*(*vdev).config };
@@ -57,8 +59,17 @@ pub(super) unsafe fn read<T: FromBytes>(
     for _ in 0..ATTEMPTS {
         let mut value = MaybeUninit::<T>::zeroed();
 
-        // SAFETY: `vdev` is valid, and `value` has room for `size` bytes.
-        unsafe { get(vdev, offset, value.as_mut_ptr().cast(), size) };
+        // CAST: The size was checked above.
+        //
+        // SAFETY: `vdev` is valid, and `value` has room for as many bytes.
+        unsafe {
+            get(
+                vdev,
+                offset,
+                value.as_mut_ptr().cast(),
+                size_of::<T>() as u32,
+            )
+        };
 
         let after = generation();
         if before == after {

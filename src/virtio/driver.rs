@@ -193,55 +193,85 @@ impl<D: Driver> Adapter<D> {
         D::FEATURES.len() as u32
     };
 
+    /// A device was found.
+    ///
+    /// # Safety
+    ///
+    /// Only for the virtio bus to call, with the device's lock held, for a device whose features
+    /// were just negotiated.
     unsafe extern "C" fn probe_callback(vdev: *mut bindings::virtio_device) -> c_int {
         from_result(|| {
-            // SAFETY: The bus calls this for a device whose features were just negotiated and that
-            // has no other driver, and holds the device's lock.
+            // SAFETY: The bus calls this for a valid device that it has just bound to this driver,
+            // with the device's lock held. Its virtqueues call back by `interrupt_callback`.
             unsafe { bound::bind::<D>(vdev, Self::interrupt_callback) }?;
             Ok(0)
         })
     }
 
+    /// A device goes, or the driver does.
+    ///
+    /// # Safety
+    ///
+    /// Only for the virtio bus to call, with the device's lock held, for a device for which
+    /// `probe_callback` has succeeded.
     unsafe extern "C" fn remove_callback(vdev: *mut bindings::virtio_device) {
-        // SAFETY: The bus calls this, with the device's lock held, for a device for which
-        // `probe_callback` succeeded.
+        // SAFETY: By this function's safety requirements.
         unsafe { bound::unbind::<D>(vdev) };
     }
 
+    /// The system is suspended.
+    ///
+    /// # Safety
+    ///
+    /// Only for the virtio core to call, with the device's lock held, for a device for which
+    /// `probe_callback` has succeeded.
     unsafe extern "C" fn freeze_callback(vdev: *mut bindings::virtio_device) -> c_int {
-        // SAFETY: The virtio core calls this, with the device's lock held, for a device for which
-        // `probe_callback` succeeded.
+        // SAFETY: By this function's safety requirements.
         unsafe { bound::unbind::<D>(vdev) };
         0
     }
 
+    /// The system resumes.
+    ///
+    /// # Safety
+    ///
+    /// Only for the virtio core to call, with the device's lock held, after `freeze_callback`, when
+    /// it has reset the device and negotiated its features again.
     unsafe extern "C" fn restore_callback(vdev: *mut bindings::virtio_device) -> c_int {
         from_result(|| {
-            // SAFETY: The virtio core calls this after `freeze_callback`, with the device's lock
-            // held, when it has reset the device and negotiated its features again.
+            // SAFETY: By this function's safety requirements. `freeze_callback` has deleted the
+            // virtqueues that the device had.
             unsafe { bound::bind::<D>(vdev, Self::interrupt_callback) }?;
             Ok(0)
         })
     }
 
+    /// Buffers were used.
+    ///
+    /// # Safety
+    ///
+    /// Only for the virtio core to call, with a virtqueue that [`bound::bind`] of this `D` found.
     unsafe extern "C" fn interrupt_callback(vq: *mut bindings::virtqueue) {
-        // SAFETY: The virtio core calls this with a virtqueue that was found by `Probe`, which
-        // stays valid, like its device, until the callback returns.
+        // SAFETY: The virtqueue and its device stay valid until the callback returns.
         let (vdev, index) = unsafe { ((*vq).vdev, (*vq).index) };
         let rcu = rcu::read_lock();
 
-        // SAFETY: `vdev` is valid, and only `bind` and `unbind` of this `D` set its private data,
-        // as the virtqueue was found by `bind::<D>`.
+        // SAFETY: `vdev` is valid, and bound to this driver, since its virtqueue was found by it.
         if let Some(data) = unsafe { bound::data::<D>(vdev, &rcu) } {
             D::interrupt(data, index as usize);
         }
     }
 
+    /// The configuration space has changed.
+    ///
+    /// # Safety
+    ///
+    /// Only for the virtio core to call, between a successful `probe_callback` and
+    /// `remove_callback`.
     unsafe extern "C" fn config_changed_callback(vdev: *mut bindings::virtio_device) {
         let rcu = rcu::read_lock();
 
-        // SAFETY: The virtio core calls this with a valid device that this driver is bound to, and
-        // only between a successful probe and removal, so its private data is from `bind::<D>`.
+        // SAFETY: `vdev` is valid and bound to this driver, by this function's safety requirements.
         if let Some(data) = unsafe { bound::data::<D>(vdev, &rcu) } {
             D::config_changed(data);
         }

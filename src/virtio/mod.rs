@@ -50,14 +50,17 @@ mod bound;
 mod buffer;
 mod config;
 mod driver;
+mod payload;
 mod probe;
 mod queue;
+mod small_buffer;
 pub(crate) mod work;
 
 pub(crate) use self::{
     buffer::{
         Buffer,
-        SmallBuffer, //
+        DeviceReadable,
+        DeviceWritable, //
     },
     config::ConfigSpace,
     driver::{
@@ -74,4 +77,5 @@ pub(crate) use self::{
         QueueGuard,
         Used, //
     },
+    small_buffer::SmallBuffer,
 };

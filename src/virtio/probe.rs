@@ -91,8 +91,8 @@ impl<'a> Probe<'a> {
 
     /// Reads a value from the device's configuration space, `offset` bytes from its start.
     ///
-    /// `T` has the device's byte order, which is little-endian: a `Le…` type or a structure of
-    /// such. It is read whole, from one state of the configuration space.
+    /// `T` has the device's byte order, which is little-endian. Its size is 1, 2, 4 or 8 bytes. A
+    /// value is read from one state of the configuration space.
     ///
     /// # Errors
     ///
@@ -113,7 +113,8 @@ impl<'a> Probe<'a> {
     ///
     /// Context: process; may sleep.
     pub(crate) fn config_space(&self) -> Result<ConfigSpace> {
-        // SAFETY: `vdev` stays valid until the parts that `self` has made are closed.
+        // SAFETY: `vdev` is valid by the type invariants, and stays so until the parts of the
+        // device are closed. When the part cannot be added to them, nobody keeps it.
         let (space, part) = unsafe { ConfigSpace::new(self.vdev) }?;
         self.add_part(part)?;
         Ok(space)
@@ -136,6 +137,8 @@ impl<'a> Probe<'a> {
         names: [&'static CStr; N],
         callbacks: [bool; N],
     ) -> Result<[UnassignedQueue<'_>; N]> {
+        const { assert!(N > 0) };
+
         if self.queues_found.get() {
             return Err(EBUSY);
         }
@@ -218,12 +221,10 @@ impl UnassignedQueue<'_> {
             .has_feature(bindings::VIRTIO_RING_F_INDIRECT_DESC);
 
         // SAFETY: `vq` is valid and used by nobody else, by the type invariants; `self` is
-        // consumed. Before its virtqueue is deleted, the ring is closed, as it is added to the
-        // parts of the device, or is dropped here without having been opened.
-        let ring = Arc::pin_init(
-            unsafe { Ring::<B, T>::new(self.vq, indirect, data, name, key) },
-            GFP_KERNEL,
-        )?;
+        // consumed. The ring either becomes a part of the device, and is closed before the
+        // virtqueue is deleted, or is dropped here without having been opened.
+        let ring = unsafe { Ring::<B, T>::new(self.vq, indirect, data, name, key) };
+        let ring = Arc::pin_init(ring, GFP_KERNEL)?;
         self.probe.add_part(ring.clone())?;
         Ok(Queue::new(ring))
     }

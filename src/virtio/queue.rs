@@ -5,7 +5,9 @@
 use super::{
     bound::Part,
     buffer::Segments,
-    Buffer, //
+    Buffer,
+    DeviceReadable,
+    DeviceWritable, //
 };
 use crate::{
     bindings,
@@ -196,6 +198,7 @@ impl<'q, B: Buffer, T: Send + 'static> QueueGuard<'q, B, T> {
         link.open.load(Relaxed).then_some(link.vq)
     }
 
+    /// Adds a buffer. `B` must be `DeviceReadable` or `DeviceWritable`, as `direction` is.
     fn add(&mut self, buffer: B, direction: Direction) -> Result<(), (Error, B)> {
         let Some(vq) = self.vq() else {
             return Err((ENODEV, buffer));
@@ -225,9 +228,9 @@ impl<'q, B: Buffer, T: Send + 'static> QueueGuard<'q, B, T> {
         // the ring are used.
         //
         // SAFETY: `vq` may be operated on, since the lock is held and the queue is open. The
-        // segments are valid memory, which the device may use as `direction` says, as long as the
-        // token is not made a buffer again, by the safety requirements of `Buffer`. There is at
-        // least one of them, and the token is not null.
+        // segments are valid memory as long as the token is not made a buffer again, by the safety
+        // requirements of `Buffer`, and the device may use them as `direction` says, as callers
+        // have seen to. There is at least one of them, and the token is not null.
         let result = to_result(unsafe {
             bindings::virtqueue_add_sgs(
                 vq.as_ptr(),
@@ -260,7 +263,10 @@ impl<'q, B: Buffer, T: Send + 'static> QueueGuard<'q, B, T> {
     /// - `EMSGSIZE`: the buffer has more segments than the queue can ever take.
     /// - `EINVAL`: the buffer has no memory.
     /// - `ENOMEM`: the device cannot be given access to its memory at present.
-    pub(crate) fn add_out(&mut self, buffer: B) -> Result<(), (Error, B)> {
+    pub(crate) fn add_out(&mut self, buffer: B) -> Result<(), (Error, B)>
+    where
+        B: DeviceReadable,
+    {
         self.add(buffer, Direction::Out)
     }
 
@@ -271,7 +277,10 @@ impl<'q, B: Buffer, T: Send + 'static> QueueGuard<'q, B, T> {
     /// # Errors
     ///
     /// As those of [`add_out`](Self::add_out).
-    pub(crate) fn add_in(&mut self, buffer: B) -> Result<(), (Error, B)> {
+    pub(crate) fn add_in(&mut self, buffer: B) -> Result<(), (Error, B)>
+    where
+        B: DeviceWritable,
+    {
         self.add(buffer, Direction::In)
     }
 

@@ -51,12 +51,11 @@ impl<const N: usize> SmallBuffer<N> {
     pub(crate) fn new(flags: Flags) -> Result<Self> {
         let memory = KBox::into_raw(KBox::new([0; N], flags)?);
 
-        // INVARIANT: The pointer is from `KBox::into_raw`.
-        //
         // SAFETY: The pointer of a `KBox` is not null.
-        Ok(Self {
-            memory: unsafe { NonNull::new_unchecked(memory) },
-        })
+        let memory = unsafe { NonNull::new_unchecked(memory) };
+
+        // INVARIANT: The pointer is from `KBox::into_raw`.
+        Ok(Self { memory })
     }
 
     /// Returns a copy of what is in the buffer.

@@ -19,7 +19,6 @@ use kernel::{
             atomic_load,
             atomic_store,
             Acquire,
-            Relaxed,
             Release, //
         },
         rcu,

@@ -144,14 +144,10 @@ impl<'a> Probe<'a> {
         }
 
         let mut queues = [ptr::null_mut(); N];
-        let mut infos: [bindings::virtqueue_info; N] = core::array::from_fn(|i| {
-            let callback = callbacks[i].then_some(self.callback);
-
-            bindings::virtqueue_info {
-                name: names[i].as_char_ptr(),
-                callback: callback.map(|f| f as unsafe extern "C" fn(_)),
-                ctx: false,
-            }
+        let mut infos = core::array::from_fn::<_, N, _>(|i| bindings::virtqueue_info {
+            name: names[i].as_char_ptr(),
+            callback: callbacks[i].then_some(self.callback),
+            ctx: false,
         });
 
         // SAFETY: `vdev` is valid by the type invariants.

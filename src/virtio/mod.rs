@@ -17,7 +17,7 @@
 //! | handle | closed under | afterwards |
 //! |---|---|---|
 //! | [`Queue`] | the queue's own lock | nothing can be added (`ENODEV`) or taken |
-//! | [`Kick`] | read-copy-update | notifying does nothing |
+//! | [`Kick`](queue::Kick) | read-copy-update | notifying does nothing |
 //! | [`ConfigSpace`] | a mutex | reading gives `ENODEV` |
 //! | callbacks | read-copy-update | are not called |
 //!
@@ -67,12 +67,8 @@ pub(crate) use self::{
         Driver,
         Registration, //
     },
-    probe::{
-        Probe,
-        UnassignedQueue, //
-    },
+    probe::Probe,
     queue::{
-        Kick,
         Queue,
         QueueGuard,
         Used, //

@@ -318,10 +318,12 @@ impl<'q, B: Buffer, T: Send + 'static> QueueGuard<'q, B, T> {
         })
     }
 
-    /// Says whether the device has made nonsense of the queue, or was reset: nothing comes back
-    /// any more. It stays so until the device is bound again. Also true when the queue is closed.
+    /// Says whether the device has made nonsense of the queue, or has failed: nothing comes back any
+    /// more, and no callback says so. It stays so until the device is bound again.
+    ///
+    /// A queue that is closed is not broken: [`Driver::stop`](super::Driver::stop) is on its way.
     pub(crate) fn is_broken(&self) -> bool {
-        self.vq().is_none_or(|vq| {
+        self.vq().is_some_and(|vq| {
             // SAFETY: `vq` is valid, since the lock is held and the queue is open.
             unsafe { bindings::virtqueue_is_broken(vq.as_ptr()) }
         })
@@ -345,7 +347,8 @@ impl<'q, B: Buffer, T: Send + 'static> QueueGuard<'q, B, T> {
 
     /// Asks the device to interrupt when it has used more buffers.
     ///
-    /// Returns `false` when it already has: they are to be taken, then this is called again.
+    /// Returns `false` when it already has: they are to be taken, then this is called again. `true`
+    /// when the queue is closed.
     #[must_use = "buffers that were used before would not be noticed"]
     pub(crate) fn enable_callbacks(&mut self) -> bool {
         self.vq().is_none_or(|vq| {

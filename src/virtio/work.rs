@@ -81,13 +81,3 @@ where
     }
     pending
 }
-
-/// Waits until all callbacks that were given to `call_rcu()` so far have run.
-///
-/// A module that gives any to it does this before it is unloaded.
-///
-/// Context: process; may sleep.
-pub(crate) fn rcu_barrier() {
-    // SAFETY: There are no requirements but the context.
-    unsafe { bindings::rcu_barrier() };
-}

@@ -380,6 +380,18 @@ void rvsock_skb_append_skb(struct sk_buff *skb, const struct sk_buff *other,
 	skb_copy_bits(other, offset, skb_put(skb, len), len);
 }
 
+/* The fragment that is all of @skb becomes @len bytes of itself from @offset. */
+void rvsock_skb_narrow(struct sk_buff *skb, unsigned int offset,
+		       unsigned int len)
+{
+	skb_frag_t *frag = &skb_shinfo(skb)->frags[0];
+
+	skb_frag_off_add(frag, offset);
+	skb_frag_size_set(frag, len);
+	skb->data_len = len;
+	skb->len = len;
+}
+
 bool rvsock_skb_push_header(struct sk_buff *skb, const void *header,
 			    size_t len)
 {

@@ -90,6 +90,8 @@ void rvsock_skb_append(struct sk_buff *skb, const void *from,
 		       unsigned int len);
 void rvsock_skb_append_skb(struct sk_buff *skb, const struct sk_buff *other,
 			   unsigned int offset, unsigned int len);
+void rvsock_skb_narrow(struct sk_buff *skb, unsigned int offset,
+		       unsigned int len);
 bool rvsock_skb_push_header(struct sk_buff *skb, const void *header,
 			    size_t len);
 void rvsock_skb_strip_header(struct sk_buff *skb);

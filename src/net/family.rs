@@ -86,6 +86,8 @@ pub(crate) trait Family: Operations {
 /// - `live` counts the sockets that exist and the calls of `create` under way.
 pub(crate) struct Slot<F: Family> {
     claimed: Atomic<bool>,
+    /// Set from the end of `Registration::new` to the beginning of its drop.
+    registered: Atomic<bool>,
     open: Atomic<bool>,
     live: Atomic<usize>,
     tables: UnsafeCell<Tables<F>>,
@@ -108,6 +110,7 @@ impl<F: Family> Slot<F> {
         // INVARIANT: There is no registration and no socket.
         Self {
             claimed: Atomic::new(false),
+            registered: Atomic::new(false),
             open: Atomic::new(false),
             live: Atomic::new(0),
             tables: UnsafeCell::new(Tables {
@@ -131,6 +134,20 @@ impl<F: Family> Slot<F> {
         // INVARIANT: Counted.
         let making = Making(self);
         self.open.load(Acquire).then_some(making)
+    }
+
+    /// What all sockets of the registration share, from the time that it has its number on; `None`
+    /// if there is none. Any context.
+    pub(crate) fn context(&'static self) -> Option<Arc<F::Context>> {
+        // As in `enter`, with the registration in place of its opening.
+        self.live.fetch_add(1, Full);
+        // INVARIANT: Counted.
+        let making = Making(self);
+        if !self.registered.load(Acquire) {
+            return None;
+        }
+        // SAFETY: The tables are complete, and stay as they are while this is counted.
+        unsafe { (*making.tables()).context.clone() }
     }
 }
 
@@ -232,6 +249,7 @@ impl<F: Family> Registration<F> {
             slot.claimed.store(false, Release);
             return Err(error);
         }
+        slot.registered.store(true, Release);
         // INVARIANT: `claimed` is set, and stays so until this is dropped.
         Ok(Self {
             number,
@@ -250,6 +268,7 @@ impl<F: Family> Drop for Registration<F> {
         let slot = F::slot();
 
         // Ordered before the look at `live` by the full barrier of `xchg`.
+        slot.registered.store(false, Relaxed);
         slot.open.xchg(false, Full);
         // SAFETY: `new` registered it. Waits for a grace period.
         unsafe { bindings::sock_unregister(c_int::from(self.number)) };
@@ -365,6 +384,10 @@ impl<F: Family> Sock<F> {
 }
 
 /// `create` of `struct net_proto_family`.
+///
+/// # Safety
+///
+/// To be called by the socket layer, for a new `struct socket` of the family `F`.
 unsafe extern "C" fn create<F: Family>(
     net: *mut bindings::net,
     socket: *mut bindings::socket,
@@ -413,6 +436,10 @@ unsafe extern "C" fn create<F: Family>(
 }
 
 /// `sk_destruct` of `struct sock`: the last reference is gone, and a grace period has passed.
+///
+/// # Safety
+///
+/// To be called once, as `sk_destruct` of a socket of the family `F`.
 unsafe extern "C" fn destruct<F: Family>(sk: *mut bindings::sock) {
     // SAFETY: `construct` was given this function for `sk`, and C calls it once.
     unsafe { Sock::<F>::destruct(sk) };

@@ -30,11 +30,7 @@ unsafe impl Backend for SpinLockBhBackend {
     type State = bindings::spinlock_t;
     type GuardState = ();
 
-    unsafe fn init(
-        ptr: *mut Self::State,
-        name: *const c_char,
-        key: *mut bindings::lock_class_key,
-    ) {
+    unsafe fn init(ptr: *mut Self::State, name: *const c_char, key: *mut bindings::lock_class_key) {
         // SAFETY: The safety requirements ensure that `ptr` is valid for writes, and that `name`
         // and `key` are valid for ever.
         unsafe { bindings::rvsock_spin_lock_init(ptr, name, key) }

@@ -19,6 +19,8 @@
 //! | `wait.rs`, `timeout.rs` | sleeping until a stated need is met |
 //! | `poll.rs`, `errno.rs` | event masks, error codes |
 //! | `skb.rs`, `skb_queue.rs`, `pages.rs` | memory for payload |
+//! | `receive_buffer.rs` | memory for payload that a device writes |
+//! | `random.rs` | a random number |
 //! | `table.rs` | finding sockets by key, under RCU |
 //! | `lock.rs` | a spinlock that keeps bottom halves out |
 //!
@@ -27,6 +29,11 @@
 //! "Process context" means that sleeping is allowed. "BH" means a bottom half (softirq, or a
 //! workqueue that runs in softirq context), or any context with bottom halves switched off:
 //! sleeping is not allowed. What says "any context" may also be called with interrupts off.
+
+#![allow(
+    dead_code,
+    reason = "an abstraction is whole, whether or not this module uses all of it yet"
+)]
 
 pub(crate) mod errno;
 pub(crate) mod family;
@@ -39,6 +46,8 @@ pub(crate) mod option;
 pub(crate) mod pages;
 pub(crate) mod poll;
 pub(crate) mod proto;
+pub(crate) mod random;
+pub(crate) mod receive_buffer;
 pub(crate) mod skb;
 pub(crate) mod skb_queue;
 pub(crate) mod sock;

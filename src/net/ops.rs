@@ -89,12 +89,7 @@ pub(crate) trait Operations: Protocol {
     }
 
     /// `setsockopt(2)` for levels other than `SOL_SOCKET`.
-    fn set_option(
-        _sock: &Sock<Self>,
-        _level: i32,
-        _name: i32,
-        _value: &OptionValue<'_>,
-    ) -> Result {
+    fn set_option(_sock: &Sock<Self>, _level: i32, _name: i32, _value: &OptionValue<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -104,11 +99,7 @@ pub(crate) trait Operations: Protocol {
     }
 
     /// `send(2)`, `sendmsg(2)`, `write(2)`: gives the number of bytes that were taken.
-    fn send(
-        _sock: &Sock<Self>,
-        _message: &mut SendMessage<'_>,
-        _len: usize,
-    ) -> Result<usize> {
+    fn send(_sock: &Sock<Self>, _message: &mut SendMessage<'_>, _len: usize) -> Result<usize> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -154,7 +145,7 @@ impl How {
     }
 }
 
-/// Makes the `struct proto_ops` of `T`.
+/// Makes the `struct proto_ops` of `T`, for the sockets that its family creates and no others.
 pub(super) fn table<T: Operations>(
     family: c_int,
     owner: *mut bindings::module,
@@ -221,11 +212,14 @@ fn is_nonblocking(flags: c_int) -> bool {
     flags & bindings::O_NONBLOCK as c_int != 0
 }
 
-// The requirements of all functions below are those of the function pointers in `struct proto_ops`:
-// the socket layer calls them with a `struct socket` that the family made, in process context. It
-// gives `release` as the last call of all, and calls the others only while a file, or a user in
-// the kernel, holds the `struct socket`.
+// The functions of `table`. The socket layer calls them in process context. It keeps the
+// `struct socket` for the length of a call, and calls none after `release`.
 
+/// `release` of `struct proto_ops`.
+///
+/// # Safety
+///
+/// To be called by the socket layer, for a `struct socket` of the family of `T`.
 unsafe extern "C" fn release<T: Operations>(socket: *mut bindings::socket) -> c_int {
     // SAFETY: The socket layer gives a valid `struct socket`.
     let sk = unsafe { (*socket).sk };
@@ -241,6 +235,11 @@ unsafe extern "C" fn release<T: Operations>(socket: *mut bindings::socket) -> c_
     0
 }
 
+/// `bind` of `struct proto_ops`.
+///
+/// # Safety
+///
+/// To be called by the socket layer, for a `struct socket` of the family of `T`.
 unsafe extern "C" fn bind<T: Operations>(
     socket: *mut bindings::socket,
     address: *mut bindings::sockaddr_unsized,
@@ -253,6 +252,11 @@ unsafe extern "C" fn bind<T: Operations>(
     })
 }
 
+/// `connect` of `struct proto_ops`.
+///
+/// # Safety
+///
+/// To be called by the socket layer, for a `struct socket` of the family of `T`.
 unsafe extern "C" fn connect<T: Operations>(
     socket: *mut bindings::socket,
     address: *mut bindings::sockaddr_unsized,
@@ -266,6 +270,11 @@ unsafe extern "C" fn connect<T: Operations>(
     })
 }
 
+/// `accept` of `struct proto_ops`.
+///
+/// # Safety
+///
+/// To be called by the socket layer, for a `struct socket` of the family of `T`.
 unsafe extern "C" fn accept<T: Operations>(
     socket: *mut bindings::socket,
     new: *mut bindings::socket,
@@ -287,6 +296,11 @@ unsafe extern "C" fn accept<T: Operations>(
     })
 }
 
+/// `getname` of `struct proto_ops`.
+///
+/// # Safety
+///
+/// To be called by the socket layer, for a `struct socket` of the family of `T`.
 unsafe extern "C" fn getname<T: Operations>(
     socket: *mut bindings::socket,
     address: *mut bindings::sockaddr,
@@ -308,6 +322,11 @@ unsafe extern "C" fn getname<T: Operations>(
     })
 }
 
+/// `poll` of `struct proto_ops`.
+///
+/// # Safety
+///
+/// To be called by the socket layer, for a `struct socket` of the family of `T`.
 unsafe extern "C" fn poll<T: Operations>(
     file: *mut bindings::file,
     socket: *mut bindings::socket,
@@ -319,6 +338,11 @@ unsafe extern "C" fn poll<T: Operations>(
     T::poll(unsafe { sock_of::<T>(socket) }).into_raw()
 }
 
+/// `ioctl` of `struct proto_ops`.
+///
+/// # Safety
+///
+/// To be called by the socket layer, for a `struct socket` of the family of `T`.
 unsafe extern "C" fn ioctl<T: Operations>(
     socket: *mut bindings::socket,
     command: c_uint,
@@ -331,10 +355,12 @@ unsafe extern "C" fn ioctl<T: Operations>(
     })
 }
 
-unsafe extern "C" fn listen<T: Operations>(
-    socket: *mut bindings::socket,
-    backlog: c_int,
-) -> c_int {
+/// `listen` of `struct proto_ops`.
+///
+/// # Safety
+///
+/// To be called by the socket layer, for a `struct socket` of the family of `T`.
+unsafe extern "C" fn listen<T: Operations>(socket: *mut bindings::socket, backlog: c_int) -> c_int {
     from_result(|| {
         // SAFETY: The socket layer gives a valid `struct socket`.
         let sock = unsafe { sock_of::<T>(socket) };
@@ -342,6 +368,11 @@ unsafe extern "C" fn listen<T: Operations>(
     })
 }
 
+/// `shutdown` of `struct proto_ops`.
+///
+/// # Safety
+///
+/// To be called by the socket layer, for a `struct socket` of the family of `T`.
 unsafe extern "C" fn shutdown<T: Operations>(socket: *mut bindings::socket, how: c_int) -> c_int {
     from_result(|| {
         let how = match u32::try_from(how)? {
@@ -356,6 +387,11 @@ unsafe extern "C" fn shutdown<T: Operations>(socket: *mut bindings::socket, how:
     })
 }
 
+/// `setsockopt` of `struct proto_ops`.
+///
+/// # Safety
+///
+/// To be called by the socket layer, for a `struct socket` of the family of `T`.
 unsafe extern "C" fn setsockopt<T: Operations>(
     socket: *mut bindings::socket,
     level: c_int,
@@ -376,6 +412,11 @@ unsafe extern "C" fn setsockopt<T: Operations>(
     })
 }
 
+/// `getsockopt_iter` of `struct proto_ops`.
+///
+/// # Safety
+///
+/// To be called by the socket layer, for a `struct socket` of the family of `T`.
 unsafe extern "C" fn getsockopt<T: Operations>(
     socket: *mut bindings::socket,
     level: c_int,
@@ -395,6 +436,11 @@ fn count(bytes: usize) -> c_int {
     c_int::try_from(bytes).unwrap_or(c_int::MAX)
 }
 
+/// `sendmsg` of `struct proto_ops`.
+///
+/// # Safety
+///
+/// To be called by the socket layer, for a `struct socket` of the family of `T`.
 unsafe extern "C" fn sendmsg<T: Operations>(
     socket: *mut bindings::socket,
     message: *mut bindings::msghdr,
@@ -409,6 +455,11 @@ unsafe extern "C" fn sendmsg<T: Operations>(
     })
 }
 
+/// `recvmsg` of `struct proto_ops`.
+///
+/// # Safety
+///
+/// To be called by the socket layer, for a `struct socket` of the family of `T`.
 unsafe extern "C" fn recvmsg<T: Operations>(
     socket: *mut bindings::socket,
     message: *mut bindings::msghdr,
@@ -424,6 +475,11 @@ unsafe extern "C" fn recvmsg<T: Operations>(
     })
 }
 
+/// `set_rcvlowat` of `struct proto_ops`.
+///
+/// # Safety
+///
+/// To be called by the socket layer, for a `struct sock` of the family of `T`.
 unsafe extern "C" fn set_rcvlowat<T: Operations>(sk: *mut bindings::sock, value: c_int) -> c_int {
     from_result(|| {
         // SAFETY: The socket layer gives the `struct sock` of a `struct socket` of the family.

@@ -63,11 +63,7 @@ impl OptionValue<'_> {
         // the function, a kernel pointer is good for `len` bytes, which is at least the size of
         // `T`. `value` is valid for writes of that size.
         let result = unsafe {
-            bindings::rvsock_copy_from_sockptr(
-                value.as_mut_ptr().cast(),
-                self.raw,
-                size_of::<T>(),
-            )
+            bindings::rvsock_copy_from_sockptr(value.as_mut_ptr().cast(), self.raw, size_of::<T>())
         };
         kernel::error::to_result(result)?;
         // SAFETY: All bytes were written, and any are a `T`.
@@ -146,7 +142,7 @@ impl IoctlArgument<'_> {
     /// Copies an `int` out to where the argument points (`put_user()`). `EFAULT` if that cannot be
     /// written to.
     pub(crate) fn write_int(self, value: i32) -> Result {
-        UserSlice::new(UserPtr::from_addr(self.raw as usize), size_of::<i32>())
+        UserSlice::new(UserPtr::from_addr(self.raw), size_of::<i32>())
             .writer()
             .write(&value)
     }

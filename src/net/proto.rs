@@ -34,7 +34,7 @@ pub(super) fn of<P: Protocol>(
     let name = name.to_bytes_with_nul();
     let room = proto.name.get_mut(..name.len()).ok_or(EINVAL)?;
     for (to, from) in room.iter_mut().zip(name) {
-        *to = *from as _;
+        *to = *from;
     }
     proto.owner = owner;
     proto.obj_size = u32::try_from(Sock::<P>::SIZE)?;

@@ -67,8 +67,9 @@ impl SkBuff {
         let size = headroom.checked_add(len).ok_or(ENOMEM)?;
         let size = i32::try_from(size).map_err(|_| ENOMEM)?;
         // SAFETY: Just an FFI call; the headroom is not more than the size.
-        let skb =
-            unsafe { bindings::rvsock_alloc_skb(size as u32, headroom as u32, gfp::into_raw(flags)) };
+        let skb = unsafe {
+            bindings::rvsock_alloc_skb(size as u32, headroom as u32, gfp::into_raw(flags))
+        };
         // INVARIANT: The buffer is new and empty, and its control block is zero.
         Ok(Self {
             skb: NonNull::new(skb).ok_or(ENOMEM)?,
@@ -205,13 +206,8 @@ impl SkBuff {
         self.as_mut().append(bytes)
     }
 
-    /// As [`SkBuffMut::append_skb`].
-    pub(crate) fn append_skb(&mut self, other: &SkBuff, offset: usize) -> bool {
-        self.as_mut().append_skb(other, offset)
-    }
-
     /// Access to what can be changed.
-    pub(super) fn as_mut(&mut self) -> SkBuffMut<'_> {
+    pub(crate) fn as_mut(&mut self) -> SkBuffMut<'_> {
         SkBuffMut {
             skb: self.skb,
             _buffer: PhantomData,
@@ -276,8 +272,7 @@ impl SkBuff {
         [0, 1].into_iter().filter_map(|index| {
             let mut len = 0;
             // SAFETY: By the type invariants, `skb` is valid; `len` is valid for writes.
-            let data =
-                unsafe { bindings::rvsock_skb_segment(self.skb.as_ptr(), index, &mut len) };
+            let data = unsafe { bindings::rvsock_skb_segment(self.skb.as_ptr(), index, &mut len) };
             Some(Segment {
                 data: NonNull::new(data.cast())?,
                 len: len as usize,
@@ -351,11 +346,11 @@ impl<'a> SkBuffMut<'a> {
         bytes.len()
     }
 
-    /// Adds the payload of another buffer, from `offset` on, if the tailroom is enough for all of
-    /// it. Otherwise does nothing and gives false.
-    pub(crate) fn append_skb(&mut self, other: &SkBuff, offset: usize) -> bool {
-        let len = other.len().saturating_sub(offset);
-        if len > self.tailroom() {
+    /// Adds `len` bytes of the payload of another buffer, from `offset` on, if there are as many
+    /// and the tailroom is enough for all of them. Otherwise does nothing and gives false.
+    pub(crate) fn append_range(&mut self, other: &SkBuff, offset: usize, len: usize) -> bool {
+        let there = offset.checked_add(len).is_some_and(|end| end <= other.len());
+        if !there || len > self.tailroom() {
             return false;
         }
         // SAFETY: The buffer is valid and nobody else's, and has the tailroom; the range is within

@@ -389,8 +389,16 @@ impl<P: Protocol> Sock<P> {
     pub(crate) fn publish_backlog(&self, length: u32, limit: u32) {
         // SAFETY: By the type invariants, `sk` is valid; all accesses are atomic.
         unsafe {
-            atomic_store(addr_of_mut!((*self.as_raw()).sk_ack_backlog), length, Relaxed);
-            atomic_store(addr_of_mut!((*self.as_raw()).sk_max_ack_backlog), limit, Relaxed);
+            atomic_store(
+                addr_of_mut!((*self.as_raw()).sk_ack_backlog),
+                length,
+                Relaxed,
+            );
+            atomic_store(
+                addr_of_mut!((*self.as_raw()).sk_max_ack_backlog),
+                limit,
+                Relaxed,
+            );
         }
     }
 
@@ -409,10 +417,7 @@ impl<P: Protocol> Sock<P> {
     pub(crate) fn capable_net_bind_service(&self) -> bool {
         // SAFETY: By the type invariants, `sk` is valid and holds its namespace.
         unsafe {
-            bindings::rvsock_sock_ns_capable(
-                self.as_raw(),
-                bindings::CAP_NET_BIND_SERVICE as c_int,
-            )
+            bindings::rvsock_sock_ns_capable(self.as_raw(), bindings::CAP_NET_BIND_SERVICE as c_int)
         }
     }
 

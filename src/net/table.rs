@@ -152,9 +152,8 @@ impl<K: Key, P: Protocol> Table<K, P> {
         let _rcu = rcu::read_lock();
 
         // SAFETY: The table is initialised with the length of a `K`, and the RCU read lock is held.
-        let node = unsafe {
-            bindings::rvsock_rhashtable_lookup(self.raw.get(), (&raw const *key).cast())
-        };
+        let node =
+            unsafe { bindings::rvsock_rhashtable_lookup(self.raw.get(), (&raw const *key).cast()) };
         // SAFETY: By the type invariants, what is found is a node, which is freed, and with it its
         // reference given up, only after a grace period.
         let node = unsafe { node.cast::<Node<K, P>>().as_ref() }?;

@@ -24,7 +24,13 @@ use core::{
 use kernel::{
     prelude::*,
     str::CStr,
-    sync::LockClassKey,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        LockClassKey, //
+    },
     types::{
         NotThreadSafe,
         Opaque, //
@@ -53,6 +59,8 @@ pub(crate) trait Supply: Send + Sync {
 #[pin_data]
 pub(crate) struct NeedQueue<S: Supply> {
     supply: S,
+    /// How often sleepers were told to think again.
+    round: Atomic<u32>,
     #[pin]
     head: Opaque<bindings::wait_queue_head_t>,
     #[pin]
@@ -74,6 +82,7 @@ impl<S: Supply> NeedQueue<S> {
     ) -> impl PinInit<Self> {
         pin_init!(Self {
             supply,
+            round: Atomic::new(0),
             // SAFETY: `slot` is valid while the closure is called, and both `name` and `key` live
             // for ever.
             head <- Opaque::ffi_init(|slot| unsafe {
@@ -94,10 +103,17 @@ impl<S: Supply> NeedQueue<S> {
     ///
     /// Any context.
     pub(crate) fn wake(&self) {
+        self.walk(false);
+    }
+
+    /// Walks along the sleepers, if there are any, and wakes those whose turn it is. With
+    /// `to_the_end`, the walk goes on behind one whose turn it is not.
+    fn walk(&self, to_the_end: bool) {
         if self.has_sleepers() {
             let mut walk = Walk {
-                supply: &self.supply,
+                queue: self,
                 claimed: 0,
+                to_the_end,
             };
             // SAFETY: The queue is initialised. By the type invariants, all its entries are those
             // of turns of this queue, whose wake function takes a `Walk<S>`; it is not used after
@@ -111,6 +127,16 @@ impl<S: Supply> NeedQueue<S> {
                 )
             };
         }
+    }
+
+    /// Wakes all sleepers, whatever they need: something changed by which they measure it. Each
+    /// finds its turn ready until it has called [`Turn::set_need`] again.
+    ///
+    /// Any context.
+    pub(crate) fn reconsider(&self) {
+        self.round.fetch_add(1, Relaxed);
+        // One who has thought again already may stand before others who have not.
+        self.walk(true);
     }
 
     /// Whether anyone sleeps, or is on the way from sleep. Whoever comes now stands behind them.
@@ -134,16 +160,30 @@ impl<S: Supply> NeedQueue<S> {
 
 /// One walk along the sleepers.
 struct Walk<'a, S: Supply> {
-    supply: &'a S,
+    queue: &'a NeedQueue<S>,
     /// What those need that the walk has passed.
     claimed: usize,
+    /// Whether the walk is to pass one whose need is not met. Nothing is left for those behind,
+    /// but there may be another reason to wake them.
+    to_the_end: bool,
 }
 
 impl<S: Supply> Walk<'_, S> {
-    /// Whether the need of the next in the queue is met.
-    fn covers(&self, need: usize) -> bool {
-        self.supply.ended() || self.supply.available().saturating_sub(self.claimed) >= need
+    /// Whether the need of the next in the queue is met, or has to be thought over.
+    fn covers(&self, need: Need) -> bool {
+        let supply = &self.queue.supply;
+        supply.ended()
+            || need.round != self.queue.round.load(Relaxed)
+            || supply.available().saturating_sub(self.claimed) >= need.amount
     }
+}
+
+/// What a sleeper needs.
+#[derive(Clone, Copy)]
+struct Need {
+    amount: usize,
+    /// The round in which it was thought out.
+    round: u32,
 }
 
 /// A place in a [`NeedQueue`].
@@ -160,7 +200,7 @@ impl<S: Supply> Walk<'_, S> {
 pub(crate) struct Turn<'q, S: Supply> {
     #[pin]
     entry: Opaque<bindings::wait_queue_entry_t>,
-    need: UnsafeCell<usize>,
+    need: UnsafeCell<Need>,
     queue: &'q NeedQueue<S>,
     #[pin]
     _pin: PhantomPinned,
@@ -186,7 +226,7 @@ impl<'q, S: Supply> Turn<'q, S> {
             entry <- Opaque::ffi_init(|slot| unsafe {
                 bindings::rvsock_init_wait_entry(slot, Some(wake_up::<S>))
             }),
-            need: UnsafeCell::new(need),
+            need: UnsafeCell::new(queue.now(need)),
             queue,
             _pin: PhantomPinned,
             _not_send: NotThreadSafe,
@@ -207,8 +247,9 @@ impl<'q, S: Supply> Turn<'q, S> {
     /// supply has ended.
     pub(crate) fn ready(&self) -> bool {
         let mut walk = Walk {
-            supply: &self.queue.supply,
+            queue: self.queue,
             claimed: 0,
+            to_the_end: true,
         };
         self.queue.locked(|| {
             let mut ready = false;
@@ -221,7 +262,7 @@ impl<'q, S: Supply> Turn<'q, S> {
                         ready = walk.covers(need);
                         return false;
                     }
-                    walk.claimed = walk.claimed.saturating_add(need);
+                    walk.claimed = walk.claimed.saturating_add(need.amount);
                     true
                 })
             };
@@ -233,7 +274,7 @@ impl<'q, S: Supply> Turn<'q, S> {
     pub(crate) fn set_need(&self, need: usize) {
         self.queue.locked(|| {
             // SAFETY: The queue's spinlock is held, and only this task changes its need.
-            unsafe { *self.need.get() = need };
+            unsafe { *self.need.get() = self.queue.now(need) };
         });
         self.queue.wake();
     }
@@ -310,6 +351,14 @@ impl<S: Supply> PinnedDrop for Turn<'_, S> {
 }
 
 impl<S: Supply> NeedQueue<S> {
+    /// A need that was thought out now.
+    fn now(&self, amount: usize) -> Need {
+        Need {
+            amount,
+            round: self.round.load(Relaxed),
+        }
+    }
+
     /// Calls `f` under the queue's spinlock, with interrupts off.
     fn locked<R>(&self, f: impl FnOnce() -> R) -> R {
         let head = self.head.get();
@@ -358,7 +407,7 @@ impl<S: Supply> NeedQueue<S> {
 
 /// The wake function of a turn: called for each entry from the head on, under the queue's spinlock.
 ///
-/// Returns a negative number to end the walk, where nothing is left for those behind.
+/// Returns a negative number to end the walk where nothing is left for those behind.
 ///
 /// # Safety
 ///
@@ -375,10 +424,11 @@ unsafe extern "C" fn wake_up<S: Supply>(
     // SAFETY: The queue's spinlock is held, and a turn in the queue is valid.
     let need = unsafe { *UnsafeCell::raw_get(&raw const (*turn).need) };
 
-    if !walk.covers(need) {
-        return -1;
+    let covered = walk.covers(need);
+    walk.claimed = walk.claimed.saturating_add(need.amount);
+    if !covered {
+        return if walk.to_the_end { 0 } else { -1 };
     }
-    walk.claimed = walk.claimed.saturating_add(need);
     // SAFETY: The entry was made for a task that waits with `wait_woken()`.
     unsafe { bindings::woken_wake_function(entry, mode, flags, core::ptr::null_mut()) };
     0

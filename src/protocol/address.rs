@@ -11,7 +11,8 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// A context identifier: the address of a virtual machine or of its host.
 ///
 /// On the wire it has 64 bits, of which the specification reserves the upper half as zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoBytes, Immutable)]
+#[repr(C)]
 pub(crate) struct Cid(pub(crate) u32);
 
 impl Cid {
@@ -37,7 +38,8 @@ impl Cid {
 }
 
 /// A port number within one context identifier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoBytes, Immutable)]
+#[repr(C)]
 pub(crate) struct Port(pub(crate) u32);
 
 impl Port {
@@ -72,7 +74,8 @@ impl Port {
 }
 
 /// One end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoBytes, Immutable)]
+#[repr(C)]
 pub(crate) struct Address {
     /// Which machine.
     pub(crate) cid: Cid,
@@ -89,7 +92,8 @@ impl Address {
 }
 
 /// The two ends of a connection, as one of them sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoBytes, Immutable)]
+#[repr(C)]
 pub(crate) struct Flow {
     /// The end on this side.
     pub(crate) local: Address,
@@ -99,6 +103,7 @@ pub(crate) struct Flow {
 
 impl Flow {
     /// The same connection as the other end sees it.
+    #[allow(dead_code, reason = "for tests, which have both ends")]
     pub(crate) fn reversed(self) -> Flow {
         Flow {
             local: self.peer,

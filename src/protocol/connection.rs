@@ -140,11 +140,13 @@ impl Connection {
     }
 
     /// What this end grants.
+    #[allow(dead_code, reason = "for tests, which look at the invariants of both ends")]
     pub(crate) fn receive_credit(&self) -> &ReceiveCredit {
         &self.receive
     }
 
     /// What the peer grants.
+    #[allow(dead_code, reason = "for tests, which look at the invariants of both ends")]
     pub(crate) fn send_credit(&self) -> &SendCredit {
         &self.send
     }
@@ -205,21 +207,37 @@ impl Connection {
 
     /// A packet of this connection arrived.
     pub(crate) fn packet(&mut self, header: &Header) -> Disposition {
+        let window = self.window();
         // A lie about credit changes nothing; what else the packet says still counts.
         self.send.update(header.credit);
-        match self.phase {
+        let disposition = match self.phase {
             Phase::Connecting => self.packet_while_connecting(header),
             Phase::Established => self.packet_while_established(header),
             Phase::Closing => self.packet_while_closing(header),
             Phase::Closed(_) => Disposition::drop(DropReason::State),
+        };
+        // With another window, what was not worth an update may now be all that the peer waits
+        // for.
+        let due = self.window() != window && self.receive.unannounced() > 0;
+        if due && disposition.reply.is_none() && self.is_open_for_updates() {
+            return Disposition {
+                reply: Some(Control::CreditUpdate),
+                ..disposition
+            };
         }
+        disposition
     }
 
     fn packet_while_connecting(&mut self, header: &Header) -> Disposition {
         match header.operation {
             Operation::Response => {
                 self.phase = Phase::Established;
-                Disposition::NOTHING
+                if self.receive.is_announced() {
+                    Disposition::NOTHING
+                } else {
+                    // The buffer's size was changed after the request.
+                    Disposition::reply(Control::CreditUpdate)
+                }
             }
             Operation::Reset => {
                 self.phase = Phase::Closed(Cause::Refused);
@@ -330,10 +348,13 @@ impl Connection {
 
     /// The receive buffer has a new size, in bytes. Tells whether a [`Control::CreditUpdate`] is
     /// due.
+    ///
+    /// The size binds both directions: this end also keeps no more than that in flight, and the
+    /// peer's reader counts on as much.
     #[must_use]
     pub(crate) fn resize(&mut self, buf_alloc: u32) -> bool {
         self.receive.resize(buf_alloc);
-        self.is_open_for_updates()
+        self.phase == Phase::Established && !(self.receive_ended() && self.send_ended())
     }
 
     /// Whether the peer may still send payload that this end wants.

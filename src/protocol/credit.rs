@@ -117,6 +117,11 @@ impl ReceiveCredit {
         self.announced
     }
 
+    /// Whether the peer knows the size of the buffer.
+    pub(crate) fn is_announced(&self) -> bool {
+        self.announced.buf_alloc == self.buf_alloc
+    }
+
     /// Bytes taken out of the buffer of which the peer does not know.
     pub(crate) fn unannounced(&self) -> u32 {
         self.forwarded.since(self.announced.fwd_cnt)

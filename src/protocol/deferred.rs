@@ -26,7 +26,7 @@ pub(crate) struct Deferred {
 impl Deferred {
     /// Puts a packet aside. `limit` is the size of the receive buffer: no peer may have more
     /// bytes than that outstanding, so more than that is over its credit whatever the
-    /// connection has taken out meanwhile. One byte more is kept as the sign of it.
+    /// connection has taken out meanwhile: the sum then becomes one that no credit covers.
     ///
     /// Tells whether the caller is to keep the payload.
     pub(crate) fn put(&mut self, header: &Header, limit: u32) -> Payload {

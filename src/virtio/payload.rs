@@ -12,6 +12,7 @@ use crate::{
     bindings,
     net::{
         pages::Pages,
+        receive_buffer::ReceiveBuffer,
         skb::SkBuff, //
     },
 };
@@ -101,3 +102,32 @@ unsafe impl Buffer for Pages {
 
 // SAFETY: `Pages` gives no reference to its bytes, and promises nothing of what they are.
 unsafe impl DeviceWritable for Pages {}
+
+// SAFETY: The only segment is the fragment of the socket buffer, which is part of it and stays where
+// it is while it is a token; `capacity` is its length.
+unsafe impl Buffer for ReceiveBuffer {
+    fn describe(&self, segments: &mut Segments) -> Result {
+        let memory = self.memory().ok_or(EINVAL)?;
+        let len = u32::try_from(memory.len()).map_err(|_| EMSGSIZE)?;
+
+        // SAFETY: The memory of a segment is in the direct mapping, and is `len` bytes long.
+        unsafe { segments.push_linear(memory.as_ptr(), len) }
+    }
+
+    fn capacity(&self) -> usize {
+        self.size()
+    }
+
+    unsafe fn into_raw(self) -> NonNull<c_void> {
+        // SAFETY: The caller is responsible for the token, and so for the buffer.
+        unsafe { ReceiveBuffer::into_raw(self) }.cast()
+    }
+
+    unsafe fn from_raw(token: NonNull<c_void>) -> Self {
+        // SAFETY: The token is from `into_raw` above, by this function's safety requirements.
+        unsafe { ReceiveBuffer::from_raw(token.cast()) }
+    }
+}
+
+// SAFETY: `ReceiveBuffer` gives no reference to its bytes, and promises nothing of what they are.
+unsafe impl DeviceWritable for ReceiveBuffer {}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! AF_VSOCK: sockets between virtual machines and their hosts.
+//!
+//! The crate is a house of four floors, and arrows only point down:
+//!
+//! | floor | modules | what it knows |
+//! |---|---|---|
+//! | 4 | [`socket`] | what a file descriptor does |
+//! | 3 | [`transport`] | how packets travel |
+//! | 2 | [`net`], [`virtio`] on [`bindings`] | the kernel: all `unsafe` is here |
+//! | 1 | [`protocol`] | the rules of the wire; no kernel |
+//!
+//! This file is the entrance: the parameters, and the order in which things are registered.
+
+mod bindings;
+mod net;
+mod protocol;
+mod socket;
+mod transport;
+mod virtio;
+
+use kernel::prelude::*;
+use net::family;
+use socket::{
+    Context,
+    Vsock, //
+};
+use transport::virtio::Device;
+
+module! {
+    type: Rvsock,
+    name: "rvsock",
+    authors: ["The rvsock developers"],
+    description: "Sockets between virtual machines and their hosts (AF_VSOCK)",
+    license: "GPL v2",
+    params: {
+        family: u8 {
+            default: 18,
+            description: "Number of the socket family: 18, or 40 for AF_VSOCK itself",
+        },
+    },
+}
+
+/// The module.
+///
+/// Fields are dropped from the first to the last. A socket holds the module, so at that time there
+/// is none: the device is given up, then the number of the family.
+#[pin_data]
+struct Rvsock {
+    #[pin]
+    driver: virtio::Registration<Device<Context>>,
+    family: family::Registration<Vsock>,
+}
+
+impl kernel::InPlaceModule for Rvsock {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        let number = module_parameters::family.value();
+        try_pin_init!(Self {
+            // Before anything else: when the number is taken, the module stops here.
+            family: register(*number, module)?,
+            driver <- virtio::Registration::new(module),
+            _: {
+                family.open();
+                pr_info!("family {} registered\n", number);
+            },
+        })
+    }
+}
+
+fn register(number: u8, module: &'static ThisModule) -> Result<family::Registration<Vsock>> {
+    let context = Context::new(net::random::number())?;
+    family::Registration::new(number, module, context).inspect_err(|error| {
+        if *error == EEXIST {
+            pr_err!(
+                "family {} is taken; unload the module that has it first, for 40: \
+                 modprobe -r vsock_loopback vmw_vsock_virtio_transport vsock\n",
+                number
+            );
+        } else if *error == EINVAL {
+            pr_err!("there is no socket family {}; family=18 or family=40 will do\n", number);
+        }
+    })
+}

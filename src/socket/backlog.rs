@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What arrives for a socket while a task owns it.
+
+use super::{
+    close,
+    queue::ReceiveQueue,
+    state::{
+        Stage,
+        State, //
+    },
+    Vsock, //
+};
+use crate::net::{
+    sock::Sock,
+    sock_queue::SockQueue, //
+};
+use crate::protocol::{
+    connection::Payload,
+    deferred::Deferred,
+    packet::Header, //
+};
+use crate::transport::Incoming;
+use kernel::time::Jiffies;
+
+/// Everything that waits for the owner of a socket to let go.
+#[derive(Default)]
+pub(crate) struct Backlog {
+    packets: Deferred,
+    /// The payload that `packets` tells of.
+    queue: ReceiveQueue,
+    /// Connections that came for a listener, ready to be accepted.
+    pub(super) children: SockQueue<Vsock>,
+    /// The timer expired.
+    pub(super) expired: bool,
+    /// The transport lost its connections.
+    pub(super) transport_reset: bool,
+    /// There is room for a credit update that is owed.
+    pub(super) credit_due: bool,
+}
+
+impl Backlog {
+    /// Puts a packet of the socket's connection aside. BH.
+    pub(super) fn packet(
+        &mut self,
+        sock: &Sock<Vsock>,
+        header: &Header,
+        payload: &mut Incoming,
+    ) {
+        let shared = sock.shared();
+        match self.packets.put(header, shared.options.buffer_size()) {
+            Payload::Deliver => self.queue.push(payload),
+            Payload::Drop(reason) => shared.context.count_drop(reason),
+            Payload::Nothing => {}
+        }
+    }
+
+    /// Does everything that was put aside, with the socket owned and its spinlock held.
+    pub(super) fn drain(&mut self, sock: &Sock<Vsock>, state: &mut State) {
+        if !self.packets.is_empty() {
+            self.drain_packets(sock, state);
+        }
+        while let Some(child) = self.children.pop() {
+            let refused = match &mut state.stage {
+                Stage::Listening(listener) => listener.push(child),
+                _ => Err(child),
+            };
+            match refused {
+                Ok(()) => state.settle(sock, true),
+                // It was in no queue just now, so it is taken.
+                Err(child) => drop(state.refused.push(child)),
+            }
+        }
+        if core::mem::take(&mut self.transport_reset) {
+            state.transport_reset(sock);
+        }
+        if core::mem::take(&mut self.expired) {
+            close::expired(sock, state);
+        }
+        if core::mem::take(&mut self.credit_due) {
+            state.pay_credit();
+        }
+        if !state.refused.is_empty() {
+            // Their locks cannot be taken under this one: the timer turns them away.
+            sock.arm_timer(Jiffies::default());
+        }
+    }
+
+    fn drain_packets(&mut self, sock: &Sock<Vsock>, state: &mut State) {
+        for header in self.packets.take() {
+            let mut arrived = false;
+            match (state.packet(sock, &header), state.link_mut()) {
+                (Payload::Deliver, Some(link)) => {
+                    link.queue.append(&mut self.queue);
+                    arrived = true;
+                }
+                (Payload::Drop(reason), _) => sock.shared().context.count_drop(reason),
+                _ => {}
+            }
+            state.settle(sock, arrived);
+        }
+        // What was not delivered is dropped.
+        self.queue = ReceiveQueue::default();
+    }
+}

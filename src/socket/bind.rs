@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Giving a socket its address.
+//!
+//! Source: bind(2), vsock(7).
+
+use super::{
+    context::Context,
+    state::Stage,
+    Vsock, //
+};
+use crate::net::{
+    errno::{
+        EADDRINUSE,
+        EADDRNOTAVAIL,
+        EAFNOSUPPORT, //
+    },
+    sock::Sock,
+    table::{
+        Entry,
+        Table, //
+    },
+};
+use crate::protocol::address::{
+    Address,
+    AddressError,
+    Cid,
+    Port,
+    SockaddrVm, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::Relaxed, //
+    },
+};
+
+/// An address that a socket is bound to, and its place in the table.
+pub(super) struct Bound {
+    address: Address,
+    _entry: Entry<Address, Vsock>,
+}
+
+impl Bound {
+    /// The address; its CID may be the wildcard.
+    pub(super) fn address(&self) -> Address {
+        self.address
+    }
+}
+
+/// Reads the address that a program handed in.
+pub(super) fn parse(sock: &Sock<Vsock>, bytes: &[u8]) -> Result<Address> {
+    SockaddrVm::parse(bytes, sock.family()).map_err(|error| match error {
+        AddressError::Malformed => EINVAL,
+        AddressError::Family => EAFNOSUPPORT,
+    })
+}
+
+/// `bind(2)`.
+///
+/// # Errors
+///
+/// `EINVAL` for an address that is none and for a socket that has one, `EAFNOSUPPORT` for that of
+/// another family, `EADDRNOTAVAIL` for a CID that is not this machine's, `EADDRINUSE`, `EACCES`
+/// for a reserved port.
+pub(super) fn bind(sock: &Sock<Vsock>, bytes: &[u8]) -> Result {
+    let wanted = parse(sock, bytes)?;
+    let mut state = sock.lock();
+    if !matches!(state.stage, Stage::Unbound) {
+        return Err(EINVAL);
+    }
+    let bound = if wanted.port == Port::ANY {
+        autobind(sock, wanted.cid)?
+    } else {
+        if wanted.port.is_reserved() && !sock.capable_net_bind_service() {
+            return Err(EACCES);
+        }
+        claim(sock, wanted)?
+    };
+    state.stage = Stage::Bound(bound);
+    state.settle(sock, false);
+    Ok(())
+}
+
+/// Binds to the next free port: a few are tried, then it is `EADDRNOTAVAIL`.
+pub(super) fn autobind(sock: &Sock<Vsock>, cid: Cid) -> Result<Bound> {
+    let context = &sock.shared().context;
+    for _ in 0..Port::AUTOBIND_TRIES {
+        let port = next_port(context);
+        match claim(sock, Address { cid, port }) {
+            Err(error) if error == EADDRINUSE => {}
+            other => return other,
+        }
+    }
+    Err(EADDRNOTAVAIL)
+}
+
+/// Takes the next port to try, and moves the counter on.
+fn next_port(context: &Context) -> Port {
+    let seed = context.next_port.fetch_add(1, Relaxed);
+    let port = Port::unreserved_from(seed);
+    if port.0 != seed {
+        // The counter went through the wildcard or the reserved ports: on from behind them.
+        context.next_port.store(port.following().0, Relaxed);
+    }
+    port
+}
+
+/// Takes an address, unless another socket has it or a wildcard covers it.
+fn claim(sock: &Sock<Vsock>, address: Address) -> Result<Bound> {
+    let context = &sock.shared().context;
+    if !context.is_local(address.cid) {
+        return Err(EADDRNOTAVAIL);
+    }
+    // Held from the look to the insertion: the table itself only sees equal addresses.
+    let _binding = context.binding.lock();
+    let port = address.port;
+    let covered = |cid| {
+        context.bound.find(&Address { cid, port }).is_some()
+    };
+    let taken = if address.cid == Cid::ANY {
+        context.device().is_some_and(|device| covered(device.cid()))
+    } else {
+        covered(Cid::ANY)
+    };
+    if taken {
+        return Err(EADDRINUSE);
+    }
+    let entry = Table::insert(&context.bound, address, ARef::from(sock), GFP_KERNEL)
+        .map_err(|error| if error == EEXIST { EADDRINUSE } else { error })?;
+    Ok(Bound {
+        address,
+        _entry: entry,
+    })
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Shutting down and closing.
+//!
+//! Source: shutdown(2), close(2); virtio specification, 5.10.6.6 (clean disconnect).
+
+use super::{
+    link::Link,
+    listen,
+    queue::ReceiveQueue,
+    state::{
+        Stage,
+        State, //
+    },
+    Vsock, //
+};
+use crate::net::{
+    errno::{
+        ENOTCONN, //
+    },
+    ops::How,
+    sock::Sock,
+    sock_queue::SockQueue, //
+};
+use crate::protocol::{
+    connection::Phase,
+    packet::Halves, //
+};
+use kernel::{
+    prelude::*,
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
+    },
+};
+
+/// How long a closed connection waits for the peer's reset.
+const CLOSE_TIMEOUT_MS: Msecs = 8000;
+
+/// `shutdown(2)`. On a listener, ending the receiving half ends listening: whoever waits in
+/// `accept` is told so, as with TCP.
+///
+/// # Errors
+///
+/// `ENOTCONN`.
+pub(super) fn shutdown(sock: &Sock<Vsock>, how: How) -> Result {
+    let mut state = sock.lock();
+    let mut refused = SockQueue::new();
+    let result = match core::mem::replace(&mut state.stage, Stage::Closed) {
+        Stage::Listening(listener) if how.receive() => {
+            let (bound, children) = listener.into_parts();
+            refused = children;
+            state.stage = Stage::Bound(bound);
+            Ok(())
+        }
+        Stage::Connected(mut link) => {
+            let halves = Halves {
+                receive: how.receive(),
+                send: how.send(),
+            };
+            if let Some(control) = link.wire.shutdown(halves) {
+                link.send_control(control);
+            }
+            state.stage = Stage::Connected(link);
+            Ok(())
+        }
+        other => {
+            state.stage = other;
+            Err(ENOTCONN)
+        }
+    };
+    state.settle(sock, false);
+    drop(state);
+    listen::turn_all_away(&mut refused);
+    result
+}
+
+/// The last file descriptor was closed. A connection is told to the peer and stays in the table
+/// until the peer has answered, so that nobody else gets its address meanwhile.
+pub(super) fn release(sock: &Sock<Vsock>) {
+    let mut state = sock.lock();
+    let mut refused = SockQueue::new();
+    state.stage = match core::mem::replace(&mut state.stage, Stage::Closed) {
+        Stage::Connecting(link) | Stage::Connected(link) => close(sock, link),
+        Stage::Listening(listener) => {
+            (_, refused) = listener.into_parts();
+            Stage::Closed
+        }
+        Stage::Unbound | Stage::Bound(_) | Stage::Closing(_) | Stage::Closed => Stage::Closed,
+    };
+    state.settle(sock, false);
+    drop(state);
+    listen::turn_all_away(&mut refused);
+}
+
+/// Closes a connection. What was not read is lost, and the peer is told so.
+fn close(sock: &Sock<Vsock>, mut link: Link) -> Stage {
+    sock.stop_timer();
+    let unread = link.queue.len() > 0;
+    if let Some(control) = link.wire.close(unread) {
+        link.send_control(control);
+    }
+    link.queue = ReceiveQueue::default();
+    if link.phase() == Phase::Closing {
+        sock.arm_timer(msecs_to_jiffies(CLOSE_TIMEOUT_MS));
+        Stage::Closing(link)
+    } else {
+        link.leave_table();
+        Stage::Closed
+    }
+}
+
+/// The timer of the socket expired: an answer did not come in time.
+pub(super) fn expired(sock: &Sock<Vsock>, state: &mut State) {
+    if let Some(link) = state.link_mut() {
+        if let Some(control) = link.wire.timeout() {
+            link.send_control(control);
+        }
+    }
+    state.settle(sock, false);
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What all sockets of the family share.
+
+use super::Vsock;
+use crate::net::{
+    family::Slot,
+    lock::SpinLockBh,
+    table::Table, //
+};
+use crate::protocol::{
+    address::{
+        Address,
+        Cid,
+        Flow, //
+    },
+    reason::DropReason, //
+};
+use crate::transport::virtio::Device;
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        new_mutex,
+        static_lock_class,
+        Arc,
+        Mutex, //
+    },
+};
+
+/// The context of the one registration that can be.
+pub(super) static SLOT: Slot<Vsock> = Slot::new();
+
+/// What all sockets share: who is bound and connected, and the device.
+#[pin_data]
+pub(crate) struct Context {
+    /// Sockets by the address that they are bound to. `Cid::ANY` is an address of its own.
+    pub(super) bound: Arc<Table<Address, Vsock>>,
+    /// Sockets by the two ends of their connection, from the request on.
+    pub(super) connected: Arc<Table<Flow, Vsock>>,
+    /// Held while an address is looked for and taken.
+    #[pin]
+    pub(super) binding: Mutex<()>,
+    /// The port that autobind tries next.
+    pub(super) next_port: Atomic<u32>,
+    dropped: [Atomic<u64>; DropReason::COUNT],
+    #[pin]
+    device: SpinLockBh<Option<Arc<Device<Context>>>>,
+}
+
+impl Context {
+    /// Makes the context. `first_port` is where autobind starts to look: any number.
+    pub(crate) fn new(first_port: u32) -> Result<Arc<Self>> {
+        let bound = Arc::pin_init(Table::new(), GFP_KERNEL)?;
+        let connected = Arc::pin_init(Table::new(), GFP_KERNEL)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                bound,
+                connected,
+                binding <- new_mutex!((), "rvsock binding"),
+                next_port: Atomic::new(first_port),
+                dropped: [const { Atomic::new(0) }; DropReason::COUNT],
+                device <- SpinLockBh::new(None, c"rvsock device", static_lock_class!()),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The device, if there is one.
+    pub(super) fn device(&self) -> Option<Arc<Device<Context>>> {
+        self.device.lock().clone()
+    }
+
+    /// Takes a device into use. There can be one.
+    pub(super) fn set_device(&self, device: Arc<Device<Context>>) -> Result {
+        let mut slot = self.device.lock();
+        if slot.is_some() {
+            return Err(EBUSY);
+        }
+        *slot = Some(device);
+        Ok(())
+    }
+
+    /// Forgets `device`, if it is the one in use.
+    pub(super) fn clear_device(&self, device: &Device<Context>) {
+        let mut slot = self.device.lock();
+        // Dropped without the lock: it may be the last reference.
+        let taken = slot.take_if(|current| core::ptr::eq(&**current, device));
+        drop(slot);
+        drop(taken);
+    }
+
+    /// Whether a socket may be bound to `cid`.
+    pub(super) fn is_local(&self, cid: Cid) -> bool {
+        cid == Cid::ANY || self.device().is_some_and(|device| device.cid() == cid)
+    }
+
+    /// Counts a dropped packet.
+    pub(super) fn count_drop(&self, reason: DropReason) {
+        if let Some(counter) = self.dropped.get(reason as usize) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+}

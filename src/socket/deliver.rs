@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! From a transport to a socket.
+
+use super::{
+    close,
+    context::{
+        Context,
+        SLOT, //
+    },
+    listen,
+    state::State,
+    Vsock, //
+};
+use crate::net::{
+    guard::Bh,
+    sock::Sock, //
+};
+use crate::protocol::{
+    address::{
+        Address,
+        Cid, //
+    },
+    connection::{
+        Payload,
+        Phase, //
+    },
+    packet::{
+        Control,
+        Header,
+        HeaderBytes,
+        Operation,
+        SocketType, //
+    },
+    reason::DropReason, //
+};
+use crate::transport::{
+    virtio::Device,
+    Incoming,
+    Receiver, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
+};
+
+impl Receiver for Context {
+    type Protocol = Vsock;
+
+    fn current() -> Option<Arc<Self>> {
+        SLOT.context()
+    }
+
+    fn attach(&self, device: &Arc<Device<Self>>) -> Result {
+        self.set_device(device.clone())
+    }
+
+    fn detach(&self, device: &Arc<Device<Self>>) {
+        self.clear_device(device);
+        self.reset_connections(device);
+    }
+
+    fn transport_reset(&self, device: &Arc<Device<Self>>) {
+        self.reset_connections(device);
+    }
+
+    fn receive(
+        &self,
+        device: &Arc<Device<Self>>,
+        header: &Header,
+        payload: &mut Incoming,
+    ) -> Option<HeaderBytes> {
+        if let Some(sock) = self.connected.find(&header.flow) {
+            packet(&sock, header, payload);
+            return None;
+        }
+        let reason = match self.listener(header) {
+            Some(listener) => match listen::request(device, &listener, header) {
+                Ok(()) => return None,
+                Err(reason) => reason,
+            },
+            None => DropReason::NoSocket,
+        };
+        self.count_drop(reason);
+        header.refusal()
+    }
+
+    fn count_drop(&self, reason: DropReason) {
+        self.count_drop(reason);
+    }
+
+    fn pay_credit(sock: &Sock<Vsock>) {
+        match sock.lock_bh() {
+            Bh::Free(mut state) => state.pay_credit(),
+            Bh::Busy(mut backlog) => backlog.credit_due = true,
+        }
+    }
+}
+
+impl Context {
+    /// The socket that a request is for, if it could be a listener.
+    fn listener(&self, header: &Header) -> Option<ARef<Sock<Vsock>>> {
+        if header.operation != Operation::Request || header.kind != SocketType::Stream {
+            return None;
+        }
+        let local = header.flow.local;
+        let any = Address {
+            cid: Cid::ANY,
+            ..local
+        };
+        self.bound.find(&local).or_else(|| self.bound.find(&any))
+    }
+
+    /// Ends all connections that go over `device`.
+    fn reset_connections(&self, device: &Device<Self>) {
+        self.connected.for_each(|sock| match sock.lock_bh() {
+            Bh::Free(mut state) => {
+                if state.link_mut().is_some_and(|link| link.is_on(device)) {
+                    state.transport_reset(&sock);
+                }
+            }
+            Bh::Busy(mut backlog) => backlog.transport_reset = true,
+        });
+    }
+}
+
+/// A packet for the connection of `sock` arrived. BH.
+fn packet(sock: &Sock<Vsock>, header: &Header, payload: &mut Incoming) {
+    match sock.lock_bh() {
+        Bh::Free(mut state) => {
+            let arrived = match (state.packet(sock, header), state.link_mut()) {
+                (Payload::Deliver, Some(link)) => {
+                    link.queue.push(payload);
+                    true
+                }
+                (Payload::Drop(reason), _) => {
+                    sock.shared().context.count_drop(reason);
+                    false
+                }
+                _ => false,
+            };
+            state.settle(sock, arrived);
+        }
+        Bh::Busy(mut backlog) => backlog.packet(sock, header, payload),
+    }
+}
+
+impl State {
+    /// The transport lost its connections.
+    pub(super) fn transport_reset(&mut self, sock: &Sock<Vsock>) {
+        if let Some(link) = self.link_mut() {
+            link.wire.transport_reset();
+        }
+        self.settle(sock, false);
+    }
+
+    /// There is room for the credit update that the connection owes.
+    pub(super) fn pay_credit(&mut self) {
+        if let Some(link) = self.link_mut() {
+            if link.phase() == Phase::Established {
+                link.send_control(Control::CreditUpdate);
+            }
+        }
+    }
+}
+
+/// The timer of a socket expired. BH.
+pub(super) fn timer(sock: &Sock<Vsock>) {
+    let mut refused = match sock.lock_bh() {
+        Bh::Free(mut state) => {
+            close::expired(sock, &mut state);
+            core::mem::take(&mut state.refused)
+        }
+        Bh::Busy(mut backlog) => {
+            backlog.expired = true;
+            return;
+        }
+    };
+    listen::turn_all_away(&mut refused);
+}

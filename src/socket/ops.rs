@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The system calls on a socket of the family, and which file handles each.
+
+use super::{
+    bind,
+    close,
+    connect,
+    context::{
+        Context,
+        SLOT, //
+    },
+    listen,
+    options::{
+        self,
+        Options, //
+    },
+    poll,
+    recv,
+    send,
+    state::{
+        Stage,
+        State, //
+    },
+    Shared,
+    Vsock, //
+};
+use crate::net::{
+    errno::{
+        ENOTCONN,
+        EPROTONOSUPPORT,
+        ESOCKTNOSUPPORT, //
+    },
+    family::{
+        Family,
+        Slot, //
+    },
+    message::{
+        MsgFlags,
+        ReceiveMessage,
+        SendMessage, //
+    },
+    ops::{
+        How,
+        Operations, //
+    },
+    option::{
+        AddressBuffer,
+        OptionOut,
+        OptionValue, //
+    },
+    poll::PollEvents,
+    sock::{
+        Sock,
+        SocketKind, //
+    },
+};
+use crate::protocol::address::{
+    Address,
+    SockaddrVm, //
+};
+use kernel::{
+    prelude::*,
+    str::CStr,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
+};
+
+impl Family for Vsock {
+    type Context = Context;
+
+    const NAME: &'static CStr = c"RVSOCK";
+
+    fn create(
+        context: &Arc<Context>,
+        kind: SocketKind,
+        protocol: i32,
+    ) -> Result<(impl PinInit<Shared, Error>, State)> {
+        // `protocol` is 0 or, by old custom, the number of the C family.
+        if protocol != 0 && protocol != options::AF_VSOCK {
+            return Err(EPROTONOSUPPORT);
+        }
+        if kind != SocketKind::STREAM {
+            return Err(ESOCKTNOSUPPORT);
+        }
+        Ok((Shared::new(context.clone(), Options::new()), State::new()))
+    }
+
+    fn slot() -> &'static Slot<Self> {
+        &SLOT
+    }
+}
+
+#[vtable]
+impl Operations for Vsock {
+    fn release(sock: &Sock<Self>) {
+        close::release(sock);
+    }
+
+    fn bind(sock: &Sock<Self>, address: &[u8]) -> Result {
+        bind::bind(sock, address)
+    }
+
+    fn connect(sock: &Sock<Self>, address: &[u8], nonblocking: bool) -> Result {
+        connect::connect(sock, address, nonblocking)
+    }
+
+    fn accept(sock: &Sock<Self>, nonblocking: bool) -> Result<ARef<Sock<Self>>> {
+        listen::accept(sock, nonblocking)
+    }
+
+    fn name(sock: &Sock<Self>, peer: bool, out: &mut AddressBuffer<'_>) -> Result {
+        let state = sock.lock();
+        let address = match (&state.stage, peer) {
+            (Stage::Connected(link), true) => link.wire.flow().peer,
+            (_, true) => return Err(ENOTCONN),
+            (Stage::Connected(link) | Stage::Connecting(link), false) => link.wire.flow().local,
+            (Stage::Bound(bound), false) => bound.address(),
+            (Stage::Listening(listener), false) => listener.bound().address(),
+            (Stage::Unbound | Stage::Closing(_) | Stage::Closed, false) => Address::ANY,
+        };
+        out.write(SockaddrVm::new(sock.family(), address).as_bytes())
+    }
+
+    fn poll(sock: &Sock<Self>) -> PollEvents {
+        poll::mask(sock)
+    }
+
+    fn listen(sock: &Sock<Self>, backlog: i32) -> Result {
+        listen::listen(sock, backlog)
+    }
+
+    fn shutdown(sock: &Sock<Self>, how: How) -> Result {
+        close::shutdown(sock, how)
+    }
+
+    fn set_option(sock: &Sock<Self>, level: i32, name: i32, value: &OptionValue<'_>) -> Result {
+        options::set(sock, level, name, value)
+    }
+
+    fn option(sock: &Sock<Self>, level: i32, name: i32, out: OptionOut<'_>) -> Result {
+        options::get(sock, level, name, out)
+    }
+
+    fn send(sock: &Sock<Self>, message: &mut SendMessage<'_>, len: usize) -> Result<usize> {
+        send::send(sock, message, len)
+    }
+
+    fn receive(
+        sock: &Sock<Self>,
+        message: &mut ReceiveMessage<'_>,
+        len: usize,
+        flags: MsgFlags,
+    ) -> Result<usize> {
+        recv::receive(sock, message, len, flags)
+    }
+
+    fn set_receive_low_water(sock: &Sock<Self>, value: i32) -> Result {
+        sock.set_receive_low_water(value);
+        // Sleeping readers look again, and so do pollers.
+        sock.shared().published.low_water_changed(sock);
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Socket options of the family, at the level `AF_VSOCK` or the family's own number.
+//!
+//! Source: vsock(7), `<linux/vm_sockets.h>`.
+
+use super::Vsock;
+use crate::net::{
+    errno::{
+        ENOPROTOOPT, //
+    },
+    option::{
+        OptionOut,
+        OptionValue, //
+    },
+    sock::Sock, //
+};
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    time::{
+        msecs_to_jiffies,
+        Jiffies, //
+    },
+};
+use zerocopy_derive::{
+    FromBytes,
+    Immutable,
+    IntoBytes,
+    KnownLayout, //
+};
+
+/// The level that programs written for the C implementation use.
+pub(super) const AF_VSOCK: i32 = 40;
+
+const BUFFER_SIZE: i32 = 0;
+const BUFFER_MIN_SIZE: i32 = 1;
+const BUFFER_MAX_SIZE: i32 = 2;
+const CONNECT_TIMEOUT_OLD: i32 = 6;
+const CONNECT_TIMEOUT_NEW: i32 = 8;
+
+/// Both forms of `struct timeval` on 64-bit machines.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Timeval {
+    seconds: i64,
+    microseconds: i64,
+}
+
+/// Settings that the family adds to a socket. A child of `accept` starts with its listener's.
+pub(super) struct Options {
+    buffer_size: Atomic<u32>,
+    buffer_min: Atomic<u32>,
+    buffer_max: Atomic<u32>,
+    /// In milliseconds.
+    connect_timeout: Atomic<u32>,
+}
+
+impl Options {
+    const DEFAULT_BUFFER: u32 = 256 * 1024;
+    const DEFAULT_BUFFER_MIN: u32 = 128;
+    const DEFAULT_CONNECT_TIMEOUT_MS: u32 = 2000;
+
+    /// The settings of a new socket.
+    pub(super) fn new() -> Self {
+        Options {
+            buffer_size: Atomic::new(Self::DEFAULT_BUFFER),
+            buffer_min: Atomic::new(Self::DEFAULT_BUFFER_MIN),
+            buffer_max: Atomic::new(Self::DEFAULT_BUFFER),
+            connect_timeout: Atomic::new(Self::DEFAULT_CONNECT_TIMEOUT_MS),
+        }
+    }
+
+    /// The same settings for another socket.
+    pub(super) fn copy(&self) -> Self {
+        let copy = |value: &Atomic<u32>| Atomic::new(value.load(Relaxed));
+        Options {
+            buffer_size: copy(&self.buffer_size),
+            buffer_min: copy(&self.buffer_min),
+            buffer_max: copy(&self.buffer_max),
+            connect_timeout: copy(&self.connect_timeout),
+        }
+    }
+
+    /// The size of the receive buffer, in bytes: what the peer may have outstanding.
+    pub(super) fn buffer_size(&self) -> u32 {
+        self.buffer_size.load(Relaxed)
+    }
+
+    /// How long a connect may take.
+    pub(super) fn connect_timeout(&self) -> Jiffies {
+        msecs_to_jiffies(self.connect_timeout.load(Relaxed))
+    }
+}
+
+fn check_level(sock: &Sock<Vsock>, level: i32) -> Result {
+    if level == AF_VSOCK || level == i32::from(sock.family()) {
+        Ok(())
+    } else {
+        Err(ENOPROTOOPT)
+    }
+}
+
+/// A size in bytes; what the wire cannot express is cut to what it can.
+fn size(value: &OptionValue<'_>) -> Result<u32> {
+    Ok(u32::try_from(value.read::<u64>()?).unwrap_or(u32::MAX))
+}
+
+/// `setsockopt(2)`.
+pub(super) fn set(
+    sock: &Sock<Vsock>,
+    level: i32,
+    name: i32,
+    value: &OptionValue<'_>,
+) -> Result {
+    check_level(sock, level)?;
+    match name {
+        BUFFER_SIZE | BUFFER_MIN_SIZE | BUFFER_MAX_SIZE => {
+            let size = size(value)?;
+            let mut state = sock.lock();
+            let options = &sock.shared().options;
+            match name {
+                BUFFER_MIN_SIZE => options.buffer_min.store(size, Relaxed),
+                BUFFER_MAX_SIZE => options.buffer_max.store(size, Relaxed),
+                _ => options.buffer_size.store(size, Relaxed),
+            }
+            // Whatever was set last, the size is kept within the bounds.
+            let size = options
+                .buffer_size()
+                .min(options.buffer_max.load(Relaxed))
+                .max(options.buffer_min.load(Relaxed));
+            options.buffer_size.store(size, Relaxed);
+            if let Some(link) = state.link_mut() {
+                if link.wire.resize(size) {
+                    link.send_credit(sock);
+                }
+            }
+            state.settle(sock, false);
+            Ok(())
+        }
+        CONNECT_TIMEOUT_OLD | CONNECT_TIMEOUT_NEW => {
+            let time: Timeval = value.read()?;
+            if time.seconds < 0 || !(0..1_000_000).contains(&time.microseconds) {
+                return Err(EDOM);
+            }
+            // Rounded up, so that a short time does not become none; zero means the default.
+            let ms = time
+                .seconds
+                .saturating_mul(1000)
+                .saturating_add((time.microseconds + 999) / 1000);
+            let ms = match u32::try_from(ms).unwrap_or(u32::MAX) {
+                0 => Options::DEFAULT_CONNECT_TIMEOUT_MS,
+                ms => ms,
+            };
+            sock.shared().options.connect_timeout.store(ms, Relaxed);
+            Ok(())
+        }
+        _ => Err(ENOPROTOOPT),
+    }
+}
+
+/// `getsockopt(2)`.
+pub(super) fn get(sock: &Sock<Vsock>, level: i32, name: i32, out: OptionOut<'_>) -> Result {
+    check_level(sock, level)?;
+    let options = &sock.shared().options;
+    let size = match name {
+        BUFFER_SIZE => &options.buffer_size,
+        BUFFER_MIN_SIZE => &options.buffer_min,
+        BUFFER_MAX_SIZE => &options.buffer_max,
+        CONNECT_TIMEOUT_OLD | CONNECT_TIMEOUT_NEW => {
+            let ms = i64::from(options.connect_timeout.load(Relaxed));
+            return out.write(&Timeval {
+                seconds: ms / 1000,
+                microseconds: ms % 1000 * 1000,
+            });
+        }
+        _ => return Err(ENOPROTOOPT),
+    };
+    out.write(&u64::from(size.load(Relaxed)))
+}

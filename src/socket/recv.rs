@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Receiving: dequeue, wait, wake.
+//!
+//! A reader that finds less than it wants says how much it needs and sleeps until that is there.
+//! What it takes is decided in one order: data, the end of the stream, an error, a signal, the
+//! timeout.
+//!
+//! Source: recv(2), socket(7) (`SO_RCVLOWAT`, `SO_RCVTIMEO`).
+
+use super::{
+    link::Link,
+    state::State,
+    Vsock, //
+};
+use crate::net::{
+    errno::{
+        EOPNOTSUPP, //
+    },
+    guard::Owned,
+    message::{
+        MsgFlags,
+        ReceiveMessage, //
+    },
+    sock::Sock,
+    timeout::Timeout,
+    wait::Woken, //
+};
+use crate::protocol::wake;
+use kernel::prelude::*;
+
+/// What becomes of the bytes that a call receives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// They are copied to the caller.
+    Take,
+    /// They are copied and stay in the queue (`MSG_PEEK`).
+    Peek,
+    /// They are not copied (`MSG_TRUNC`).
+    Discard,
+}
+
+/// A `recv` under way.
+struct Call<'a, 'm> {
+    sock: &'a Sock<Vsock>,
+    message: &'a mut ReceiveMessage<'m>,
+    mode: Mode,
+    /// What the caller has room for, in bytes.
+    len: usize,
+    /// The least that it waits for, in bytes.
+    target: usize,
+    /// What it got so far, in bytes.
+    done: usize,
+    /// The caller's memory took less than was there.
+    fault: bool,
+}
+
+/// `recv(2)` on a stream.
+///
+/// # Errors
+///
+/// `ENOTCONN`; `EOPNOTSUPP` for urgent data, which the wire does not have; `EAGAIN`, `EINTR`,
+/// `EFAULT` if there is no byte to return instead; once `ECONNRESET` after a connection's last
+/// byte, if it did not end in order.
+pub(super) fn receive(
+    sock: &Sock<Vsock>,
+    message: &mut ReceiveMessage<'_>,
+    len: usize,
+    flags: MsgFlags,
+) -> Result<usize> {
+    if flags.contains(MsgFlags::OOB) {
+        return Err(EOPNOTSUPP);
+    }
+    if flags.contains(MsgFlags::ERRQUEUE) {
+        // Nothing is ever put there.
+        return Err(EAGAIN);
+    }
+    let mut timeout = sock.receive_timeout(flags.contains(MsgFlags::DONTWAIT));
+    let wait_all = flags.contains(MsgFlags::WAITALL);
+    let mut call = Call {
+        sock,
+        message,
+        mode: if flags.contains(MsgFlags::PEEK) {
+            Mode::Peek
+        } else if flags.contains(MsgFlags::TRUNC) {
+            Mode::Discard
+        } else {
+            Mode::Take
+        },
+        len,
+        target: wake::target(len, wait_all, sock.receive_low_water()),
+        done: 0,
+        fault: false,
+    };
+    let mut state = sock.lock();
+    state.connected()?;
+    if len == 0 {
+        return Ok(0);
+    }
+    // Whoever sleeps already comes first, unless this call does not want to wait at all.
+    if timeout.is_zero() || !sock.shared().published.readers.has_sleepers() {
+        while !call.is_over() && call.is_met(&mut state)? {
+            call.take(&mut state)?;
+            if call.is_at_end(&mut state)? {
+                break;
+            }
+        }
+    }
+    let ended = call.is_at_end(&mut state)?;
+    let reason = if call.is_over() || ended {
+        None
+    } else if timeout.is_zero() {
+        call.take(&mut state)?;
+        Some(EAGAIN)
+    } else {
+        call.wait(&mut state, &mut timeout)?
+    };
+    call.result(reason)
+}
+
+impl Call<'_, '_> {
+    /// Whether the call has what it asked for, or can take no more.
+    fn is_over(&self) -> bool {
+        self.done >= self.target || self.fault
+    }
+
+    /// Whether nothing is queued and nothing more will come.
+    fn is_at_end(&self, state: &mut State) -> Result<bool> {
+        let link = state.connected()?;
+        Ok(link.queue.len() == 0 && link.wire.receive_ended())
+    }
+
+    /// How many bytes have to be queued before it is worth to go on.
+    fn need(&self, link: &Link) -> usize {
+        let wanted = self.target - self.done;
+        let window = link.wire.window();
+        match self.mode {
+            // It cannot drain the queue, so it waits for what the queue can hold.
+            Mode::Peek => wanted.min(window as usize),
+            Mode::Take | Mode::Discard => wake::need(wanted, window),
+        }
+    }
+
+    /// Whether that is there, or nothing more will come.
+    fn is_met(&self, state: &mut State) -> Result<bool> {
+        let link = state.connected()?;
+        Ok(link.queue.len() >= self.need(link) || link.wire.receive_ended())
+    }
+
+    /// Takes what is there.
+    fn take(&mut self, state: &mut State) -> Result {
+        let link = state.connected()?;
+        let wanted = (self.len - self.done).min(link.queue.len());
+        let taken = match self.mode {
+            Mode::Take => link.queue.read(self.message.dest(), wanted),
+            Mode::Peek => link.queue.peek(0, self.message.dest(), wanted),
+            Mode::Discard => link.queue.discard(wanted),
+        };
+        self.done += taken;
+        self.fault = taken < wanted;
+        if self.mode == Mode::Peek {
+            // There is no second look: it would show the same bytes.
+            self.target = self.done;
+            return Ok(());
+        }
+        // The queue holds no more than the credit, which is a `u32`.
+        if link.wire.read(taken as u32, self.sock.receive_low_water()) {
+            link.send_credit(self.sock);
+        }
+        state.settle(self.sock, false);
+        Ok(())
+    }
+
+    /// Sleeps until the call is over. Returns what to fail with if there is no byte to return.
+    fn wait(
+        &mut self,
+        state: &mut Owned<'_, Vsock>,
+        timeout: &mut Timeout,
+    ) -> Result<Option<Error>> {
+        let sock = self.sock;
+        let need = self.need(state.connected()?);
+        sock.shared().published.readers.with_turn(need, |turn| loop {
+            if !self.is_met(state)? {
+                // It may have come while the socket was owned.
+                state.flush_backlog();
+            }
+            if self.is_met(state)? && turn.ready() {
+                self.take(state)?;
+                if self.is_over() || self.is_at_end(state)? {
+                    return Ok(None);
+                }
+                continue;
+            }
+            let link = state.connected()?;
+            let need = self.need(link);
+            if link.wire.before_sleep(need) {
+                link.send_credit(sock);
+            }
+            turn.set_need(need);
+            let reason = match turn.sleep(state, timeout) {
+                Woken::Ready => continue,
+                Woken::Signal => timeout.interrupted_error(),
+                Woken::TimedOut => EAGAIN,
+            };
+            // Data go before signals, and signals before timeouts.
+            self.take(state)?;
+            return Ok(Some(reason));
+        })
+    }
+
+    /// What the call returns. `reason` is why it stopped short, if it did.
+    fn result(&self, reason: Option<Error>) -> Result<usize> {
+        if self.done > 0 {
+            return Ok(self.done);
+        }
+        if self.fault {
+            return Err(EFAULT);
+        }
+        match reason {
+            Some(reason) => Err(reason),
+            None => self.sock.take_error().map(|()| 0),
+        }
+    }
+}

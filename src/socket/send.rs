@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sending: within the peer's credit, straight to the transport.
+//!
+//! Source: send(2); virtio specification, 5.10.6.3.
+
+use super::{
+    link::Link,
+    Vsock, //
+};
+use crate::net::{
+    errno::{
+        EISCONN,
+        EOPNOTSUPP, //
+    },
+    guard::Owned,
+    message::{
+        MsgFlags,
+        SendMessage, //
+    },
+    skb::SkBuff,
+    sock::Sock,
+    timeout::Timeout,
+    wait::Woken, //
+};
+use crate::protocol::packet::{
+    Control,
+    HEADER_LEN, //
+};
+use kernel::{
+    prelude::*,
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
+    },
+};
+
+/// How long a sender waits for credit before it asks for it again: at first, and at most.
+const ASK_AGAIN_MS: Msecs = 10;
+const ASK_AGAIN_AT_MOST_MS: Msecs = 1000;
+
+/// `send(2)` on a stream.
+///
+/// # Errors
+///
+/// `ENOTCONN`; `EISCONN` with an address on a connected socket, `EOPNOTSUPP` on another one and
+/// for urgent data; `EPIPE`, with `SIGPIPE`, when one of the ends has shut down, and before it
+/// once `ECONNRESET` when the connection did not end in order; `EAGAIN`, `EINTR`, `EFAULT`,
+/// `ENOMEM` if no byte was sent.
+pub(super) fn send(
+    sock: &Sock<Vsock>,
+    message: &mut SendMessage<'_>,
+    len: usize,
+) -> Result<usize> {
+    let flags = message.flags();
+    if flags.contains(MsgFlags::OOB) {
+        return Err(EOPNOTSUPP);
+    }
+    let mut timeout = sock.send_timeout(flags.contains(MsgFlags::DONTWAIT));
+    let mut state = sock.lock();
+    let connected = state.connected().map(|_| ());
+    if message.address().is_some() {
+        return Err(if connected.is_ok() { EISCONN } else { EOPNOTSUPP });
+    }
+    connected?;
+    let mut sent = 0;
+    let result = loop {
+        let link = state.connected()?;
+        if link.wire.send_ended() {
+            break sock.take_error().and_then(|()| Err(message.pipe_error()));
+        }
+        if sent == len {
+            break Ok(());
+        }
+        let sendable = link.wire.sendable() as usize;
+        if sendable == 0 {
+            match wait_for_credit(sock, &mut state, &mut timeout) {
+                Ok(()) => continue,
+                Err(error) => break Err(error),
+            }
+        }
+        let at_most = sendable.min(len - sent);
+        match packet(link, message, at_most) {
+            Ok(bytes) => sent += bytes,
+            Err(error) => break Err(error),
+        }
+        state.settle(sock, false);
+    };
+    match result {
+        // What was sent cannot be taken back, so it is what the caller is told of.
+        Err(_) if sent > 0 => Ok(sent),
+        Err(error) => Err(error),
+        Ok(()) => Ok(sent),
+    }
+}
+
+/// Sends one packet with up to `at_most` bytes, which are within the credit. Returns how many.
+fn packet(link: &mut Link, message: &mut SendMessage<'_>, at_most: usize) -> Result<usize> {
+    let at_most = at_most.min(link.largest_payload());
+    let mut buffer = SkBuff::contiguous(HEADER_LEN, at_most, GFP_KERNEL)?;
+    let filled = buffer.fill_from(message.source(), at_most);
+    // The buffer holds no more than the credit, which is a `u32`.
+    match link.wire.data(filled as u32) {
+        Some(header) => link.send_payload(&header, buffer),
+        None => return Err(EFAULT),
+    }
+    Ok(filled)
+}
+
+/// Sleeps until there is credit or the connection has ended.
+///
+/// The peer is asked for it, again and again: some announce free space only by a rule of their
+/// own, and a silent wait for such a one could last for ever.
+fn wait_for_credit(
+    sock: &Sock<Vsock>,
+    state: &mut Owned<'_, Vsock>,
+    timeout: &mut Timeout,
+) -> Result {
+    // It may have come while the socket was owned.
+    state.flush_backlog();
+    let mut interval = ASK_AGAIN_MS;
+    sock.shared().published.writers.with_turn(1, |turn| loop {
+        let link = state.connected()?;
+        if link.wire.sendable() > 0 || link.wire.send_ended() {
+            return Ok(());
+        }
+        if timeout.is_zero() {
+            return Err(EAGAIN);
+        }
+        link.send_control(Control::CreditRequest);
+        let limit = Timeout::from_jiffies(msecs_to_jiffies(interval));
+        interval = interval.saturating_mul(2).min(ASK_AGAIN_AT_MOST_MS);
+        match turn.sleep_at_most(state, timeout, limit) {
+            Woken::Ready => return Ok(()),
+            Woken::Signal => return Err(timeout.interrupted_error()),
+            // Either the caller's time is up, which is seen above, or only this interval.
+            Woken::TimedOut => {}
+        }
+    })
+}

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The state of a socket, behind its lock.
+
+use super::{
+    bind::Bound,
+    link::Link,
+    listen::Listener,
+    published::{
+        Snapshot,
+        Status, //
+    },
+    Vsock, //
+};
+use crate::net::{
+    errno::{
+        ECONNRESET,
+        ENOTCONN,
+        EPROTO, //
+    },
+    sock::{
+        Shutdown,
+        Sock, //
+    },
+    sock_queue::SockQueue, //
+};
+use crate::protocol::{
+    connection::{
+        Cause,
+        Payload,
+        Phase, //
+    },
+    packet::Header,
+    reason::DropReason, //
+};
+use kernel::prelude::*;
+
+/// What a socket is at the moment.
+///
+/// A transition consumes the old stage; one that fails gives back what it was given.
+pub(super) enum Stage {
+    /// New.
+    Unbound,
+    /// Has an address.
+    Bound(Bound),
+    /// Has sent a request. INVARIANT: the phase is `Connecting`.
+    Connecting(Link),
+    /// Has a connection, or had one whose data may still be read. INVARIANT: the phase is not
+    /// `Connecting`, and not `Closing`.
+    Connected(Link),
+    /// Is closed for its program, and waits for the peer's last word. INVARIANT: the phase is
+    /// `Closing`.
+    Closing(Link),
+    /// Takes connections.
+    Listening(Listener),
+    /// Is closed.
+    Closed,
+}
+
+/// All of a socket that its lock protects.
+pub(crate) struct State {
+    pub(super) stage: Stage,
+    /// Children that came while the listener stopped listening, to be turned away.
+    pub(super) refused: SockQueue<Vsock>,
+    /// What was published last.
+    published: Snapshot,
+}
+
+impl State {
+    /// The state of a new socket.
+    pub(super) fn new() -> Self {
+        State {
+            stage: Stage::Unbound,
+            refused: SockQueue::new(),
+            published: Snapshot::IDLE,
+        }
+    }
+
+    /// The connection: being made, standing, or ended with data left to read.
+    pub(super) fn link_mut(&mut self) -> Option<&mut Link> {
+        match &mut self.stage {
+            Stage::Connecting(link) | Stage::Connected(link) | Stage::Closing(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    /// The connection that data can be read from and written to, as far as its directions go:
+    /// `ENOTCONN` if there is none.
+    pub(super) fn connected(&mut self) -> Result<&mut Link> {
+        match &mut self.stage {
+            Stage::Connected(link) => Ok(link),
+            _ => Err(ENOTCONN),
+        }
+    }
+
+    /// Brings the stage in line with the phase of its connection, and publishes. To be called
+    /// after every change, with the lock held in any of its forms; `arrived` tells that
+    /// something new became available.
+    pub(super) fn settle(&mut self, sock: &Sock<Vsock>, arrived: bool) {
+        let stage = match (&self.stage, self.phase()) {
+            (Stage::Connecting(_), Some(Phase::Connecting)) => None,
+            (Stage::Connected(_), Some(Phase::Established)) => None,
+            (Stage::Closing(_), Some(Phase::Closing)) => None,
+            (_, Some(phase)) => Some(phase),
+            (_, None) => None,
+        };
+        if let Some(phase) = stage {
+            let old = core::mem::replace(&mut self.stage, Stage::Closed);
+            self.stage = Self::follow(sock, old, phase);
+        }
+        self.publish(sock, arrived);
+    }
+
+    fn phase(&self) -> Option<Phase> {
+        match &self.stage {
+            Stage::Connecting(link) | Stage::Connected(link) | Stage::Closing(link) => {
+                Some(link.phase())
+            }
+            _ => None,
+        }
+    }
+
+    /// The stage that a socket enters when its connection has gone on to `phase`.
+    fn follow(sock: &Sock<Vsock>, old: Stage, phase: Phase) -> Stage {
+        match (old, phase) {
+            (Stage::Connecting(link), Phase::Established) => {
+                sock.stop_timer();
+                Stage::Connected(link)
+            }
+            // A failed connect leaves the socket as it was before, so that it can try again.
+            (Stage::Connecting(mut link), Phase::Closed(cause)) => {
+                sock.stop_timer();
+                link.leave_table();
+                sock.set_error(Self::error_of_connect(cause));
+                match link.into_bound() {
+                    Some(bound) => Stage::Bound(bound),
+                    None => Stage::Unbound,
+                }
+            }
+            (Stage::Connected(mut link), Phase::Closed(cause)) => {
+                link.leave_table();
+                if let Some(error) = Self::error_of_connection(cause) {
+                    sock.set_error(error);
+                }
+                Stage::Connected(link)
+            }
+            (Stage::Connected(link), Phase::Closing) => Stage::Closing(link),
+            (Stage::Closing(mut link), Phase::Closed(_)) => {
+                sock.stop_timer();
+                link.leave_table();
+                Stage::Closed
+            }
+            (old, _) => old,
+        }
+    }
+
+    fn error_of_connect(cause: Cause) -> Error {
+        match cause {
+            Cause::Abandoned => ETIMEDOUT,
+            Cause::Protocol => EPROTO,
+            Cause::Refused | Cause::Reset | Cause::TransportReset | Cause::Orderly => ECONNRESET,
+        }
+    }
+
+    fn error_of_connection(cause: Cause) -> Option<Error> {
+        match cause {
+            Cause::Orderly => None,
+            _ => Some(ECONNRESET),
+        }
+    }
+
+    /// A packet of the socket's connection arrived. Returns what to do with its payload, which
+    /// the caller then adds to the queue; [`State::settle`] is due after that.
+    pub(super) fn packet(&mut self, sock: &Sock<Vsock>, header: &Header) -> Payload {
+        match self.link_mut() {
+            Some(link) => link.packet(sock, header),
+            None => Payload::Drop(DropReason::State),
+        }
+    }
+
+    /// Publishes what the state is now.
+    fn publish(&mut self, sock: &Sock<Vsock>, arrived: bool) {
+        let new = self.snapshot();
+        let old = core::mem::replace(&mut self.published, new);
+        let connected = |snapshot: &Snapshot| {
+            matches!(snapshot.status, Status::Connected | Status::Disconnected)
+        };
+        let shutdown = |snapshot: &Snapshot| Shutdown {
+            receive: connected(snapshot) && snapshot.receive_ended,
+            send: connected(snapshot) && snapshot.send_ended,
+        };
+        if shutdown(&old) != shutdown(&new) {
+            sock.set_shutdown(shutdown(&new));
+        }
+        sock.shared().published.publish(sock, &old, &new, arrived);
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        match &self.stage {
+            Stage::Unbound | Stage::Bound(_) | Stage::Closed => Snapshot::IDLE,
+            Stage::Listening(listener) => Snapshot {
+                status: Status::Listening,
+                available: listener.len(),
+                receive_ended: false,
+                window: listener.limit(),
+                ..Snapshot::IDLE
+            },
+            Stage::Connecting(link) | Stage::Connected(link) | Stage::Closing(link) => Snapshot {
+                status: match link.phase() {
+                    Phase::Connecting => Status::Connecting,
+                    Phase::Established => Status::Connected,
+                    Phase::Closing | Phase::Closed(_) => Status::Disconnected,
+                },
+                available: link.queue.len(),
+                receive_ended: link.wire.receive_ended(),
+                sendable: link.wire.sendable() as usize,
+                send_ended: link.wire.send_ended(),
+                window: link.wire.window(),
+            },
+        }
+    }
+}

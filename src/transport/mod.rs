@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How packets travel.
+//!
+//! A transport knows packets and where they go, and nothing of what a connection is. What it
+//! receives it hands upwards through [`Receiver`], which the socket floor implements.
+
+#![forbid(unsafe_code)]
+
+mod incoming;
+mod unsent;
+pub(crate) mod virtio;
+
+pub(crate) use self::incoming::Incoming;
+
+use crate::net::sock::{
+    Protocol,
+    Sock, //
+};
+use crate::protocol::{
+    packet::{
+        Header,
+        HeaderBytes, //
+    },
+    reason::DropReason, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+use virtio::Device;
+
+/// The floor above: who owns the connections.
+pub(crate) trait Receiver: Send + Sync + Sized + 'static {
+    /// What kind of sockets the connections have.
+    type Protocol: Protocol;
+
+    /// The receiver of packets, while the family is registered.
+    fn current() -> Option<Arc<Self>>;
+
+    /// A device came. There can be one: otherwise `EBUSY`. Process context.
+    fn attach(&self, device: &Arc<Device<Self>>) -> Result;
+
+    /// The device is going: none of its connections can go on. Process context.
+    fn detach(&self, device: &Arc<Device<Self>>);
+
+    /// The device says that it lost all connections. Listeners stay. BH.
+    fn transport_reset(&self, device: &Arc<Device<Self>>);
+
+    /// A valid packet for this machine. What comes back is to be answered when no connection
+    /// takes it. BH.
+    fn receive(
+        &self,
+        device: &Arc<Device<Self>>,
+        header: &Header,
+        payload: &mut Incoming,
+    ) -> Option<HeaderBytes>;
+
+    /// A packet was dropped before it reached a connection. Any context.
+    fn count_drop(&self, reason: DropReason);
+
+    /// There is room again for the credit update that the connection of `sock` owes. BH.
+    fn pay_credit(sock: &Sock<Self::Protocol>);
+}

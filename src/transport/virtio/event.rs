@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The event queue.
+//!
+//! Source: virtio specification, 5.10.6.7.
+
+use super::{
+    Device,
+    EVENT_LEN, //
+};
+use crate::protocol::reason::DropReason;
+use crate::transport::Receiver;
+use crate::virtio::{
+    SmallBuffer,
+    Used, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    },
+};
+
+/// The device lost all connections, and may have given the guest another CID.
+const TRANSPORT_RESET: u32 = 0;
+
+/// How many event buffers the device is given.
+const BUFFERS: usize = 8;
+
+/// Gives the device its event buffers. Process context.
+pub(super) fn fill<R: Receiver>(this: &Device<R>) -> Result {
+    let mut queue = this.event.lock();
+    for _ in 0..BUFFERS.min(queue.free_slots()) {
+        let buffer = SmallBuffer::new(GFP_ATOMIC)?;
+        queue.add_in(buffer).map_err(|(error, _)| error)?;
+    }
+    let kick = queue.kick_prepare();
+    drop(queue);
+    kick.notify();
+    Ok(())
+}
+
+/// Handles events. Process context.
+pub(super) fn run<R: Receiver>(this: &Arc<Device<R>>) {
+    if this.is_gone() {
+        this.receiver.transport_reset(this);
+        return;
+    }
+    loop {
+        let used = {
+            let mut queue = this.event.lock();
+            match queue.take() {
+                Some(used) => used,
+                None if queue.is_broken() => {
+                    drop(queue);
+                    Device::fail(this);
+                    return;
+                }
+                None if queue.enable_callbacks() => return,
+                None => continue,
+            }
+        };
+        let buffer = event(this, used);
+        let kick = {
+            let mut queue = this.event.lock();
+            // It fails only for a device that is gone: there was room for the one that came out.
+            let _ = queue.add_in(buffer);
+            queue.kick_prepare()
+        };
+        kick.notify();
+    }
+}
+
+/// Handles one event. Gives its buffer back.
+fn event<R: Receiver>(
+    this: &Arc<Device<R>>,
+    used: Used<SmallBuffer<EVENT_LEN>>,
+) -> SmallBuffer<EVENT_LEN> {
+    if used.overlong || used.written < EVENT_LEN {
+        this.receiver.count_drop(DropReason::ShortHeader);
+        return used.buffer;
+    }
+    if u32::from_le_bytes(used.buffer.read()) == TRANSPORT_RESET {
+        match this.read_cid() {
+            Ok(cid) => {
+                this.cid.store(cid.0, Relaxed);
+                pr_info!("transport reset, guest CID {}\n", cid.0);
+            }
+            Err(_) => pr_err!("the device offers a reserved CID; the old one is kept\n"),
+        }
+        this.receiver.transport_reset(this);
+    }
+    used.buffer
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The virtio socket device.
+//!
+//! Source: virtio specification, 5.10. The device has three queues: packets to receive, packets
+//! to transmit, and events. Buffers that it has used raise an interrupt, which does no more than
+//! schedule the work of that queue: in softirq context for packets, in process context for
+//! events.
+
+mod event;
+mod receive;
+mod transmit;
+
+use self::transmit::Transmit;
+use super::Receiver;
+use crate::net::{
+    receive_buffer::ReceiveBuffer,
+    skb::SkBuff, //
+};
+use crate::protocol::address::Cid;
+use crate::virtio::{
+    work,
+    ConfigSpace,
+    Driver,
+    Probe,
+    Queue,
+    SmallBuffer, //
+};
+use kernel::{
+    dev_err,
+    impl_has_delayed_work,
+    impl_has_work,
+    new_delayed_work,
+    new_work,
+    prelude::*,
+    str::CStr,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        static_lock_class,
+        Arc,
+        ArcBorrow, //
+    },
+    workqueue::{
+        self,
+        DelayedWork,
+        Work,
+        WorkItem, //
+    },
+};
+use zerocopy::little_endian::U64;
+
+/// The device has stream sockets.
+const FEATURE_STREAM: u32 = 0;
+/// The device has stream sockets only if it offers that feature too.
+const FEATURE_NO_IMPLIED_STREAM: u32 = 2;
+
+/// Where `guest_cid` stands in the configuration space.
+const CONFIG_GUEST_CID: u32 = 0;
+
+/// Length of the event buffers: `struct virtio_vsock_event`, in bytes.
+const EVENT_LEN: usize = 4;
+
+const RECEIVE: usize = 0;
+const TRANSMIT: usize = 1;
+const EVENT: usize = 2;
+
+/// A virtio socket device in use.
+#[pin_data]
+pub(crate) struct Device<R: Receiver> {
+    receiver: Arc<R>,
+    config: ConfigSpace,
+    /// The guest's own CID; another after an event that says so.
+    cid: Atomic<u32>,
+    /// The device was taken away, or broke the rules of its queues.
+    gone: Atomic<bool>,
+    /// Packets wait for room in the transmit queue.
+    congested: Atomic<bool>,
+    receive: Queue<ReceiveBuffer, ()>,
+    transmit: Queue<SkBuff, Transmit<R::Protocol>>,
+    event: Queue<SmallBuffer<EVENT_LEN>, ()>,
+    #[pin]
+    receive_work: Work<Self, RECEIVE_WORK>,
+    #[pin]
+    transmit_work: Work<Self, TRANSMIT_WORK>,
+    #[pin]
+    event_work: Work<Self, EVENT_WORK>,
+    #[pin]
+    refill_work: DelayedWork<Self, REFILL_WORK>,
+}
+
+const RECEIVE_WORK: u64 = 0;
+const TRANSMIT_WORK: u64 = 1;
+const EVENT_WORK: u64 = 2;
+const REFILL_WORK: u64 = 3;
+
+impl_has_work! {
+    impl{R: Receiver} HasWork<Device<R>, 0> for Device<R> { self.receive_work }
+    impl{R: Receiver} HasWork<Device<R>, 1> for Device<R> { self.transmit_work }
+    impl{R: Receiver} HasWork<Device<R>, 2> for Device<R> { self.event_work }
+}
+
+impl_has_delayed_work! {
+    impl{R: Receiver} HasDelayedWork<Device<R>, 3> for Device<R> { self.refill_work }
+}
+
+impl<R: Receiver> WorkItem<RECEIVE_WORK> for Device<R> {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        receive::run(this);
+    }
+}
+
+impl<R: Receiver> WorkItem<TRANSMIT_WORK> for Device<R> {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        this.complete();
+    }
+}
+
+impl<R: Receiver> WorkItem<EVENT_WORK> for Device<R> {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        event::run(&this);
+    }
+}
+
+impl<R: Receiver> WorkItem<REFILL_WORK> for Device<R> {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        receive::refill(&this, GFP_KERNEL);
+    }
+}
+
+impl<R: Receiver> Device<R> {
+    /// The guest's own CID.
+    pub(crate) fn cid(&self) -> Cid {
+        Cid(self.cid.load(Relaxed))
+    }
+
+    /// Whether the device can no longer carry anything.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Acquire)
+    }
+
+    fn read_cid(&self) -> Result<Cid> {
+        checked_cid(self.config.read::<U64>(CONFIG_GUEST_CID)?)
+    }
+
+    /// The device broke the rules of its queues: it carries nothing any more, and its connections
+    /// end. The guest and its other sockets go on. BH or process context.
+    fn fail(this: &Arc<Self>) {
+        if !this.gone.xchg(true, kernel::sync::atomic::Full) {
+            pr_err!("the virtio device broke its queues and is out of use; rebind it to go on\n");
+            // In process context, where all connections can be walked.
+            let _ = work::system_dfl().enqueue::<_, EVENT_WORK>(this.clone());
+        }
+    }
+}
+
+/// Checks what the device offers as the guest's CID.
+fn checked_cid(value: U64) -> Result<Cid> {
+    Cid::of_guest(value.get()).ok_or(EINVAL)
+}
+
+impl<R: Receiver> Driver for Device<R> {
+    const NAME: &'static CStr = c"rvsock";
+    const DEVICE_ID: u32 = 19;
+    const FEATURES: &'static [u32] = &[FEATURE_STREAM, FEATURE_NO_IMPLIED_STREAM];
+
+    fn probe(device: &Probe<'_>) -> Result<Arc<Self>> {
+        let receiver = R::current().ok_or(ENODEV)?;
+        if device.has_feature(FEATURE_NO_IMPLIED_STREAM) && !device.has_feature(FEATURE_STREAM) {
+            dev_err!(device.device(), "the device has no stream sockets\n");
+            return Err(ENODEV);
+        }
+        let offered = device.read_config::<U64>(CONFIG_GUEST_CID)?;
+        let cid = checked_cid(offered).inspect_err(|_| {
+            dev_err!(
+                device.device(),
+                "the device offers the reserved CID {:#x}\n",
+                offered.get()
+            );
+        })?;
+        let config = device.config_space()?;
+        let [receive, transmit, event] =
+            device.find_queues([c"rx", c"tx", c"event"], [true, true, true])?;
+        let receive = receive.assign((), c"rvsock rx", static_lock_class!())?;
+        let transmit = transmit.assign(Transmit::new(), c"rvsock tx", static_lock_class!())?;
+        let event = event.assign((), c"rvsock event", static_lock_class!())?;
+        Arc::pin_init(
+            pin_init!(Self {
+                receiver,
+                config,
+                cid: Atomic::new(cid.0),
+                gone: Atomic::new(false),
+                congested: Atomic::new(false),
+                receive,
+                transmit,
+                event,
+                receive_work <- new_work!("rvsock rx"),
+                transmit_work <- new_work!("rvsock tx"),
+                event_work <- new_work!("rvsock event"),
+                refill_work <- new_delayed_work!("rvsock refill"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn ready(this: ArcBorrow<'_, Self>) -> Result {
+        let this = Arc::from(this);
+        event::fill(&this)?;
+        receive::refill(&this, GFP_KERNEL);
+        this.receiver.attach(&this).inspect_err(|_| {
+            pr_err!("there is a virtio device already; a second one is left alone\n");
+        })?;
+        pr_info!("virtio device ready, guest CID {}\n", this.cid().0);
+        Ok(())
+    }
+
+    fn interrupt(this: ArcBorrow<'_, Self>, index: usize) {
+        let this = Arc::from(this);
+        // An error says that the work is scheduled already.
+        let _ = match index {
+            RECEIVE => workqueue::system_bh()
+                .enqueue::<_, RECEIVE_WORK>(this)
+                .is_ok(),
+            TRANSMIT => workqueue::system_bh()
+                .enqueue::<_, TRANSMIT_WORK>(this)
+                .is_ok(),
+            EVENT => work::system_dfl().enqueue::<_, EVENT_WORK>(this).is_ok(),
+            _ => false,
+        };
+    }
+
+    fn stop(this: ArcBorrow<'_, Self>) {
+        let this = Arc::from(this);
+        this.gone.store(true, Release);
+        this.receiver.detach(&this);
+        // The receive work schedules itself, so it comes first and looks at `gone`; it also
+        // schedules the refill.
+        work::cancel::<_, RECEIVE_WORK>(&this);
+        work::cancel::<_, TRANSMIT_WORK>(&this);
+        work::cancel::<_, EVENT_WORK>(&this);
+        work::cancel_delayed::<_, REFILL_WORK>(&this);
+        this.discard_unsent();
+    }
+}

@@ -26,7 +26,7 @@ key() {
 
 # The entries of the cache. An entry exists under its name only when it is whole.
 root_entry=$cache/root-$(key scripts/build-root scripts/packages)
-kernel_entry=$cache/kernel-$(key scripts/kernel scripts/kernel-tree scripts/packages)
+kernel_entry=$cache/kernel-$(key scripts/kernel-select scripts/kernel-unpack scripts/kernel-tree scripts/packages)
 device_entry=$cache/device-$(key scripts/device scripts/packages)
 
 # step LOG SENTENCE COMMAND...: runs a long command with its output in LOG and

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is put aside while a task owns the socket leads to the same as if it had not been.
+
+use proptest::prelude::*;
+
+use crate::model::world::FLOW;
+use crate::protocol::connection::{Connection, Payload};
+use crate::protocol::credit::{Advertisement, Counter};
+use crate::protocol::deferred::Deferred;
+use crate::protocol::packet::{Header, Operation, SocketType};
+
+/// Size of the receive buffer, in bytes.
+const BUFFER: u32 = 1000;
+
+fn header(operation: Operation, flags: u32, len: u32) -> Header {
+    Header {
+        flow: FLOW,
+        kind: SocketType::Stream,
+        operation,
+        flags,
+        len,
+        credit: Advertisement {
+            buf_alloc: 500,
+            fwd_cnt: Counter::from_wire(0),
+        },
+    }
+}
+
+fn established() -> Connection {
+    Connection::accept(&header(Operation::Request, 0, 0), BUFFER)
+}
+
+fn packet(length: impl Strategy<Value = u32>) -> impl Strategy<Value = Header> {
+    prop_oneof![
+        12 => length.prop_map(|len| header(Operation::ReadWrite, 0, len)),
+        2 => Just(header(Operation::CreditUpdate, 0, 0)),
+        2 => Just(header(Operation::CreditRequest, 0, 0)),
+        1 => (0_u32..5).prop_map(|flags| header(Operation::Shutdown, flags, 0)),
+        1 => Just(header(Operation::Reset, 0, 0)),
+        1 => Just(header(Operation::Request, 0, 0)),
+        1 => Just(header(Operation::Response, 0, 0)),
+    ]
+}
+
+/// Where an operation stands among those that are put aside.
+fn rank(header: &Header) -> u32 {
+    match header.operation {
+        Operation::Response => 0,
+        Operation::ReadWrite => 1,
+        Operation::CreditRequest => 2,
+        Operation::Shutdown => 3,
+        Operation::Reset => 4,
+        Operation::CreditUpdate => 5,
+        Operation::Request => panic!("a request is not put aside"),
+    }
+}
+
+proptest! {
+    #![proptest_config(super::config(20_000))]
+
+    #[test]
+    fn putting_aside_changes_nothing(packets in prop::collection::vec(packet(0_u32..300), 0..12)) {
+        let mut direct = established();
+        for packet in &packets {
+            let _ = direct.packet(packet);
+        }
+
+        let mut late = established();
+        let mut deferred = Deferred::default();
+        for packet in &packets {
+            let _ = deferred.put(packet, BUFFER);
+        }
+        for packet in deferred.take() {
+            let _ = late.packet(&packet);
+        }
+        prop_assert_eq!(late.phase(), direct.phase());
+        prop_assert_eq!(late.receive_ended(), direct.receive_ended());
+        prop_assert_eq!(late.send_ended(), direct.send_ended());
+        prop_assert_eq!(late.send_credit().buf_alloc(), direct.send_credit().buf_alloc());
+        // What goes beyond the credit drops all that was put aside with it.
+        let total: u64 = packets.iter().map(|packet| u64::from(packet.len)).sum();
+        if total <= u64::from(BUFFER) {
+            prop_assert_eq!(late.receive_credit().queued(), direct.receive_credit().queued());
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_accounted_for(
+        packets in prop::collection::vec(
+            packet(prop_oneof![0_u32..300, any::<u32>(), Just(u32::MAX)]),
+            1..20,
+        ),
+        limit in prop_oneof![0_u32..1000, any::<u32>(), Just(u32::MAX)],
+    ) {
+        let mut deferred = Deferred::default();
+        let (mut kept, mut overrun) = (0_u64, false);
+        for packet in &packets {
+            match deferred.put(packet, limit) {
+                Payload::Deliver => {
+                    kept += u64::from(packet.len);
+                    prop_assert!(!overrun && kept <= u64::from(limit));
+                }
+                Payload::Nothing => prop_assert_eq!(packet.len, 0),
+                Payload::Drop(reason) => {
+                    use crate::protocol::reason::DropReason::*;
+                    prop_assert!(matches!(reason, State | Shutdown | Credit));
+                    overrun |= reason == Credit;
+                }
+            }
+        }
+        prop_assert!(!overrun || !deferred.is_empty(), "an overrun leaves a trace");
+        let packets: Vec<Header> = deferred.take().collect();
+        prop_assert!(deferred.is_empty());
+        prop_assert!(deferred.take().next().is_none());
+        prop_assert!(packets.windows(2).all(|pair| rank(&pair[0]) < rank(&pair[1])));
+        let told: u64 = packets.iter().map(|packet| u64::from(packet.len)).sum();
+        if overrun {
+            prop_assert_eq!(told, u64::from(u32::MAX), "more than any credit covers");
+        } else {
+            prop_assert_eq!(told, kept);
+        }
+        if packets.iter().any(|packet| packet.operation == Operation::CreditUpdate) {
+            prop_assert_eq!(packets.len(), 1);
+        }
+    }
+}

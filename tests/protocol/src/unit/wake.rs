@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! When a reader wakes, and when the peer hears of free space.
+
+use crate::protocol::credit::ReceiveCredit;
+use crate::protocol::wake;
+
+#[test]
+fn the_window_is_what_both_ends_hold() {
+    assert_eq!(wake::window(100, 200), 100);
+    assert_eq!(wake::window(200, 100), 100);
+    assert_eq!(wake::window(0, 200), 1);
+    assert_eq!(wake::window(200, 0), 1);
+    assert_eq!(wake::window(u32::MAX, u32::MAX), u32::MAX);
+}
+
+#[test]
+fn the_target_is_that_of_sock_rcvlowat() {
+    for (len, wait_all, low_water, target) in [
+        (100, false, 1, 1),
+        (100, false, 40, 40),
+        (100, false, 400, 100),
+        (100, true, 40, 100),
+        (0, false, 40, 1),
+        (0, true, 40, 1),
+        (100, false, 0, 1),
+        (usize::MAX, true, 1, usize::MAX),
+    ] {
+        assert_eq!(wake::target(len, wait_all, low_water), target);
+    }
+}
+
+#[test]
+fn within_the_window_all_is_needed_at_once() {
+    for (wanted, window, need) in [
+        (1, 100, 1),
+        (99, 100, 99),
+        (100, 100, 100),
+        // Beyond it, half of it.
+        (101, 100, 50),
+        (usize::MAX, 100, 50),
+        (2, 1, 1),
+        (3, 2, 1),
+        (0, 100, 1),
+        (1, 0, 1),
+    ] {
+        assert_eq!(wake::need(wanted, window), need, "{wanted} in {window}");
+    }
+}
+
+#[test]
+fn poll_reports_no_less_than_the_low_water_mark_within_the_window() {
+    for (low_water, window, level) in [
+        (1, 100, 1),
+        (100, 100, 100),
+        (101, 100, 100),
+        (usize::MAX, 100, 100),
+        (0, 100, 1),
+        (5, 0, 1),
+    ] {
+        assert_eq!(wake::readable_at(low_water, window), level);
+    }
+}
+
+/// A buffer of 100 bytes, all of which were announced, received, and `read` of them read.
+fn full(read: u32) -> ReceiveCredit {
+    let mut credit = ReceiveCredit::new(100);
+    let _ = credit.announce();
+    credit.receive(100).expect("it fits");
+    credit.forward(read);
+    credit
+}
+
+#[test]
+fn a_quarter_of_the_window_is_worth_an_update() {
+    assert!(!wake::announce_after_read(&full(24), 100, 1));
+    assert!(wake::announce_after_read(&full(25), 100, 1));
+    // Of the window, which may be smaller than the buffer.
+    assert!(wake::announce_after_read(&full(10), 40, 1));
+    assert!(
+        !wake::announce_after_read(&full(0), 1, 1),
+        "nothing to tell"
+    );
+}
+
+#[test]
+fn a_poller_is_not_left_with_less_than_its_low_water_mark() {
+    let mut credit = ReceiveCredit::new(100);
+    let _ = credit.announce();
+    credit.receive(20).expect("it fits");
+    credit.forward(20);
+    // The peer knows of 80.
+    assert!(!wake::announce_after_read(&credit, 100, 80));
+    assert!(wake::announce_after_read(&credit, 100, 81));
+    assert!(wake::announce_after_read(&credit, 100, usize::MAX));
+}
+
+#[test]
+fn nobody_sleeps_for_more_than_the_peer_may_send() {
+    let mut credit = ReceiveCredit::new(100);
+    let _ = credit.announce();
+    credit.receive(50).expect("it fits");
+    credit.forward(10);
+    // 40 are queued and the peer knows of 50.
+    assert!(!wake::announce_before_sleep(&credit, 100, 90));
+    assert!(wake::announce_before_sleep(&credit, 100, 91));
+    let _ = credit.announce();
+    assert!(!wake::announce_before_sleep(&credit, 100, 100));
+    assert!(
+        !wake::announce_before_sleep(&credit, 100, usize::MAX),
+        "nothing to tell"
+    );
+}

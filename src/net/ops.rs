@@ -315,9 +315,9 @@ unsafe extern "C" fn getname<T: Operations>(
         T::name(sock, peer != 0, &mut out)?;
 
         let len = out.len();
-        // SAFETY: `address` is a `struct sockaddr_storage`, and `room` is as large. It may be
-        // uninitialised, so it is written as a whole.
-        unsafe { core::ptr::copy_nonoverlapping(room.as_ptr(), address.cast(), room.len()) };
+        // SAFETY: `address` has room for an address of the family: a `struct sockaddr_storage`
+        // where it comes from user space. No more is copied than what the family gave.
+        unsafe { core::ptr::copy_nonoverlapping(room.as_ptr(), address.cast(), len) };
         Ok(len as c_int)
     })
 }

@@ -80,6 +80,8 @@ struct Node<K: Key, P: Protocol> {
 impl<K: Key, P: Protocol> Table<K, P> {
     const PARAMETERS: bindings::rhashtable_params = {
         assert!(size_of::<K>() <= u16::MAX as usize);
+        // The hash function reads a key of whole 32-bit words as such.
+        assert!(size_of::<K>() % 4 != 0 || align_of::<K>() % 4 == 0);
         // SAFETY: All fields are integers, booleans or optional functions, for which zero is valid.
         let mut parameters: bindings::rhashtable_params =
             unsafe { core::mem::MaybeUninit::zeroed().assume_init() };

@@ -4,8 +4,8 @@
 //!
 //! An ordinary wait queue wakes its sleepers whenever something happens, and each finds out for
 //! itself whether that was enough. Here each sleeper says how much it needs, and is woken when that
-//! is there: one wake-up for one satisfied request. Sleepers are served in the order in which they
-//! came: what those before one need is not there for it.
+//! is there: one wake-up for one satisfied request. Sleepers are served one after the other, in the
+//! order in which they came: the second is woken when the first has taken what it needs and left.
 //!
 //! C source: [`kernel/sched/wait.c`](srctree/kernel/sched/wait.c); C header:
 //! [`include/linux/wait.h`](srctree/include/linux/wait.h)
@@ -98,21 +98,20 @@ impl<S: Supply> NeedQueue<S> {
         &self.supply
     }
 
-    /// Wakes each sleeper whose need is met by what is available beyond the needs of those before
-    /// it; all of them when the supply has ended.
+    /// Wakes the first sleeper if its need is met; all of them when the supply has ended.
     ///
     /// Any context.
     pub(crate) fn wake(&self) {
         self.walk(false);
     }
 
-    /// Walks along the sleepers, if there are any, and wakes those whose turn it is. With
-    /// `to_the_end`, the walk goes on behind one whose turn it is not.
+    /// Walks along the sleepers, if there are any: past the first only with `to_the_end`, or when
+    /// the supply has ended.
     fn walk(&self, to_the_end: bool) {
         if self.has_sleepers() {
             let mut walk = Walk {
                 queue: self,
-                claimed: 0,
+                first: true,
                 to_the_end,
             };
             // SAFETY: The queue is initialised. By the type invariants, all its entries are those
@@ -132,10 +131,10 @@ impl<S: Supply> NeedQueue<S> {
     /// Wakes all sleepers, whatever they need: something changed by which they measure it. Each
     /// finds its turn ready until it has called [`Turn::set_need`] again.
     ///
-    /// Any context.
+    /// Any context. Where sleepers measure under a lock, such as their socket's, the change has to
+    /// be made under it as well: one who has measured and not yet said so would not notice.
     pub(crate) fn reconsider(&self) {
         self.round.fetch_add(1, Relaxed);
-        // One who has thought again already may stand before others who have not.
         self.walk(true);
     }
 
@@ -161,21 +160,10 @@ impl<S: Supply> NeedQueue<S> {
 /// One walk along the sleepers.
 struct Walk<'a, S: Supply> {
     queue: &'a NeedQueue<S>,
-    /// What those need that the walk has passed.
-    claimed: usize,
-    /// Whether the walk is to pass one whose need is not met. Nothing is left for those behind,
-    /// but there may be another reason to wake them.
+    /// Whether the next sleeper is the first.
+    first: bool,
+    /// Whether to go on behind the first.
     to_the_end: bool,
-}
-
-impl<S: Supply> Walk<'_, S> {
-    /// Whether the need of the next in the queue is met, or has to be thought over.
-    fn covers(&self, need: Need) -> bool {
-        let supply = &self.queue.supply;
-        supply.ended()
-            || need.round != self.queue.round.load(Relaxed)
-            || supply.available().saturating_sub(self.claimed) >= need.amount
-    }
 }
 
 /// What a sleeper needs.
@@ -188,8 +176,8 @@ struct Need {
 
 /// A place in a [`NeedQueue`].
 ///
-/// It stays while the task sleeps, wakes up, and takes what it needs, so that nobody behind it
-/// takes that first.
+/// It stays while the task sleeps, wakes up, and takes what it needs, so that nobody who came
+/// later takes that first.
 ///
 /// # Invariants
 ///
@@ -243,30 +231,17 @@ impl<'q, S: Supply> Turn<'q, S> {
         })
     }
 
-    /// Whether the need is met by what is available beyond the needs of those before, or the
-    /// supply has ended.
+    /// Whether this turn is the first and its need is met, or the supply has ended.
     pub(crate) fn ready(&self) -> bool {
-        let mut walk = Walk {
-            queue: self.queue,
-            claimed: 0,
-            to_the_end: true,
-        };
+        let head = self.queue.head.get();
         self.queue.locked(|| {
-            let mut ready = false;
-            // SAFETY: The queue's spinlock is held. By the type invariants of the queue, all
-            // entries are those of turns.
-            unsafe {
-                self.queue.for_each(|turn: *const Turn<'_, S>| {
-                    let need = *UnsafeCell::raw_get(&raw const (*turn).need);
-                    if core::ptr::eq(turn.cast::<()>(), core::ptr::from_ref(self).cast()) {
-                        ready = walk.covers(need);
-                        return false;
-                    }
-                    walk.claimed = walk.claimed.saturating_add(need.amount);
-                    true
-                })
+            // SAFETY: The queue's spinlock is held, so that its list is consistent; the entry is
+            // in it by the type invariants. Only this task changes its need.
+            let (first, need) = unsafe {
+                let own = &raw mut (*self.entry.get()).entry;
+                ((*head).head.next == own, *self.need.get())
             };
-            ready
+            self.queue.is_due(first, need)
         })
     }
 
@@ -359,6 +334,13 @@ impl<S: Supply> NeedQueue<S> {
         }
     }
 
+    /// Whether a sleeper with this need is to be woken.
+    fn is_due(&self, first: bool, need: Need) -> bool {
+        self.supply.ended()
+            || need.round != self.round.load(Relaxed)
+            || (first && self.supply.available() >= need.amount)
+    }
+
     /// Calls `f` under the queue's spinlock, with interrupts off.
     fn locked<R>(&self, f: impl FnOnce() -> R) -> R {
         let head = self.head.get();
@@ -368,30 +350,6 @@ impl<S: Supply> NeedQueue<S> {
         // SAFETY: The spinlock was taken above.
         unsafe { bindings::rvsock_wait_queue_unlock(head, flags) };
         result
-    }
-
-    /// Calls `f` for each turn from the head on, until it returns false.
-    ///
-    /// # Safety
-    ///
-    /// The queue's spinlock must be held.
-    unsafe fn for_each<'q>(&self, mut f: impl FnMut(*const Turn<'q, S>) -> bool)
-    where
-        S: 'q,
-    {
-        // SAFETY: The queue is initialised.
-        let head = unsafe { &raw mut (*self.head.get()).head };
-        // SAFETY: The list is consistent, since the spinlock is held.
-        let mut at = unsafe { (*head).next };
-        while at != head {
-            // SAFETY: By the type invariants, what is in the list is the `entry` of a turn.
-            let entry = unsafe { kernel::container_of!(at, bindings::wait_queue_entry_t, entry) };
-            if !f(Self::turn_of(entry)) {
-                break;
-            }
-            // SAFETY: As above.
-            at = unsafe { (*at).next };
-        }
     }
 
     /// The turn that an entry of the queue is part of.
@@ -407,7 +365,7 @@ impl<S: Supply> NeedQueue<S> {
 
 /// The wake function of a turn: called for each entry from the head on, under the queue's spinlock.
 ///
-/// Returns a negative number to end the walk where nothing is left for those behind.
+/// Returns a negative number to end the walk.
 ///
 /// # Safety
 ///
@@ -424,12 +382,14 @@ unsafe extern "C" fn wake_up<S: Supply>(
     // SAFETY: The queue's spinlock is held, and a turn in the queue is valid.
     let need = unsafe { *UnsafeCell::raw_get(&raw const (*turn).need) };
 
-    let covered = walk.covers(need);
-    walk.claimed = walk.claimed.saturating_add(need.amount);
-    if !covered {
-        return if walk.to_the_end { 0 } else { -1 };
+    if walk.queue.is_due(walk.first, need) {
+        // SAFETY: The entry was made for a task that waits with `wait_woken()`.
+        unsafe { bindings::woken_wake_function(entry, mode, flags, core::ptr::null_mut()) };
     }
-    // SAFETY: The entry was made for a task that waits with `wait_woken()`.
-    unsafe { bindings::woken_wake_function(entry, mode, flags, core::ptr::null_mut()) };
-    0
+    walk.first = false;
+    if walk.to_the_end || walk.queue.supply.ended() {
+        0
+    } else {
+        -1
+    }
 }

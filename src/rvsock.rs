@@ -69,7 +69,7 @@ impl kernel::InPlaceModule for Rvsock {
 }
 
 fn register(number: u8, module: &'static ThisModule) -> Result<family::Registration<Vsock>> {
-    let context = Context::new(net::random::number())?;
+    let context = Context::new(number, net::random::number())?;
     family::Registration::new(number, module, context).inspect_err(|error| {
         if *error == EEXIST {
             pr_err!(
@@ -78,7 +78,10 @@ fn register(number: u8, module: &'static ThisModule) -> Result<family::Registrat
                 number
             );
         } else if *error == EINVAL {
-            pr_err!("there is no socket family {}; family=18 or family=40 will do\n", number);
+            pr_err!(
+                "there is no socket family {}; family=18 or family=40 will do\n",
+                number
+            );
         }
     })
 }

@@ -64,18 +64,21 @@ impl ReceiveBuffer {
     /// Copies `len` bytes, from `offset` on, to the end of `tail`, if there are as many and there
     /// is room for all of them. Otherwise does nothing and gives false.
     pub(crate) fn append_to(&self, offset: usize, len: usize, tail: &mut SkBuffMut<'_>) -> bool {
-        let there = offset.checked_add(len).is_some_and(|end| end <= self.size());
+        let there = offset
+            .checked_add(len)
+            .is_some_and(|end| end <= self.size());
         there && tail.append_range(&self.0, offset, len)
     }
 
     /// Makes `len` bytes, from `offset` on, payload; all if there are not as many.
     pub(crate) fn into_payload(self, offset: usize, len: usize) -> SkBuff {
-        if offset.checked_add(len).is_some_and(|end| end <= self.size()) {
+        if offset
+            .checked_add(len)
+            .is_some_and(|end| end <= self.size())
+        {
             // SAFETY: The socket buffer is valid and nobody else's, with one fragment that the
             // range lies in.
-            unsafe {
-                bindings::rvsock_skb_narrow(self.as_raw(), offset as c_uint, len as c_uint)
-            };
+            unsafe { bindings::rvsock_skb_narrow(self.as_raw(), offset as c_uint, len as c_uint) };
         }
         self.0
     }

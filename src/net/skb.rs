@@ -349,7 +349,9 @@ impl<'a> SkBuffMut<'a> {
     /// Adds `len` bytes of the payload of another buffer, from `offset` on, if there are as many
     /// and the tailroom is enough for all of them. Otherwise does nothing and gives false.
     pub(crate) fn append_range(&mut self, other: &SkBuff, offset: usize, len: usize) -> bool {
-        let there = offset.checked_add(len).is_some_and(|end| end <= other.len());
+        let there = offset
+            .checked_add(len)
+            .is_some_and(|end| end <= other.len());
         if !there || len > self.tailroom() {
             return false;
         }

@@ -140,13 +140,19 @@ impl Connection {
     }
 
     /// What this end grants.
-    #[allow(dead_code, reason = "for tests, which look at the invariants of both ends")]
+    #[allow(
+        dead_code,
+        reason = "for tests, which look at the invariants of both ends"
+    )]
     pub(crate) fn receive_credit(&self) -> &ReceiveCredit {
         &self.receive
     }
 
     /// What the peer grants.
-    #[allow(dead_code, reason = "for tests, which look at the invariants of both ends")]
+    #[allow(
+        dead_code,
+        reason = "for tests, which look at the invariants of both ends"
+    )]
     pub(crate) fn send_credit(&self) -> &SendCredit {
         &self.send
     }
@@ -364,10 +370,12 @@ impl Connection {
 
     /// This end shuts down `halves`. Returns what to send, if that is news.
     pub(crate) fn shutdown(&mut self, halves: Halves) -> Option<Control> {
+        if self.phase != Phase::Established {
+            return None;
+        }
         let before = self.local;
         self.local = before.union(halves);
-        (self.phase == Phase::Established && self.local != before)
-            .then_some(Control::Shutdown(self.local))
+        (self.local != before).then_some(Control::Shutdown(self.local))
     }
 
     /// The last reference to the socket is gone. `unread` tells whether bytes are left in its

@@ -24,9 +24,9 @@ pub(crate) struct Deferred {
 }
 
 impl Deferred {
-    /// Puts a packet aside. `limit` is the size of the receive buffer: no peer may have more
-    /// bytes than that outstanding, so more than that is over its credit whatever the
-    /// connection has taken out meanwhile: the sum then becomes one that no credit covers.
+    /// Puts a packet aside. `limit` is the largest size that the receive buffer ever had: no peer
+    /// may have more bytes than that outstanding, so more is over its credit whatever the
+    /// connection has taken out meanwhile. The sum then becomes one that no credit covers.
     ///
     /// Tells whether the caller is to keep the payload.
     pub(crate) fn put(&mut self, header: &Header, limit: u32) -> Payload {
@@ -38,11 +38,12 @@ impl Deferred {
                 return Payload::Drop(DropReason::Shutdown)
             }
             Operation::ReadWrite => {
-                let total = self.payload.saturating_add(header.len);
-                if total > limit {
+                let total = self.payload.checked_add(header.len);
+                let Some(total) = total.filter(|&total| total <= limit) else {
                     self.payload = u32::MAX;
+                    self.last = Some(*header);
                     return Payload::Drop(DropReason::Credit);
-                }
+                };
                 self.payload = total;
             }
             Operation::Response => self.response = true,

@@ -41,14 +41,9 @@ pub(crate) struct Backlog {
 
 impl Backlog {
     /// Puts a packet of the socket's connection aside. BH.
-    pub(super) fn packet(
-        &mut self,
-        sock: &Sock<Vsock>,
-        header: &Header,
-        payload: &mut Incoming,
-    ) {
+    pub(super) fn packet(&mut self, sock: &Sock<Vsock>, header: &Header, payload: &mut Incoming) {
         let shared = sock.shared();
-        match self.packets.put(header, shared.options.buffer_size()) {
+        match self.packets.put(header, shared.options.largest_buffer()) {
             Payload::Deliver => self.queue.push(payload),
             Payload::Drop(reason) => shared.context.count_drop(reason),
             Payload::Nothing => {}

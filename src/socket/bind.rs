@@ -116,9 +116,7 @@ fn claim(sock: &Sock<Vsock>, address: Address) -> Result<Bound> {
     // Held from the look to the insertion: the table itself only sees equal addresses.
     let _binding = context.binding.lock();
     let port = address.port;
-    let covered = |cid| {
-        context.bound.find(&Address { cid, port }).is_some()
-    };
+    let covered = |cid| context.bound.find(&Address { cid, port }).is_some();
     let taken = if address.cid == Cid::ANY {
         context.device().is_some_and(|device| covered(device.cid()))
     } else {

@@ -50,7 +50,7 @@ pub(super) fn shutdown(sock: &Sock<Vsock>, how: How) -> Result {
         Stage::Listening(listener) if how.receive() => {
             let (bound, children) = listener.into_parts();
             refused = children;
-            state.stage = Stage::Bound(bound);
+            state.stage = Stage::Stopped(bound);
             Ok(())
         }
         Stage::Connected(mut link) => {
@@ -86,7 +86,11 @@ pub(super) fn release(sock: &Sock<Vsock>) {
             (_, refused) = listener.into_parts();
             Stage::Closed
         }
-        Stage::Unbound | Stage::Bound(_) | Stage::Closing(_) | Stage::Closed => Stage::Closed,
+        Stage::Unbound
+        | Stage::Bound(_)
+        | Stage::Stopped(_)
+        | Stage::Closing(_)
+        | Stage::Closed => Stage::Closed,
     };
     state.settle(sock, false);
     drop(state);

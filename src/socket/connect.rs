@@ -57,7 +57,7 @@ pub(super) fn connect(sock: &Sock<Vsock>, bytes: &[u8], nonblocking: bool) -> Re
     let peer = bind::parse(sock, bytes)?;
     let mut state = sock.lock();
     match state.stage {
-        Stage::Unbound | Stage::Bound(_) => {
+        Stage::Unbound | Stage::Bound(_) | Stage::Stopped(_) => {
             // How an attempt that nobody waited for has ended is told here at the latest.
             sock.take_error()?;
             start(sock, &mut state, peer)?;
@@ -88,7 +88,7 @@ fn start(sock: &Sock<Vsock>, state: &mut State, peer: Address) -> Result {
     if matches!(state.stage, Stage::Unbound) {
         state.stage = Stage::Bound(bind::autobind(sock, Cid::ANY)?);
     }
-    let Stage::Bound(bound) = &state.stage else {
+    let (Stage::Bound(bound) | Stage::Stopped(bound)) = &state.stage else {
         return Err(EINVAL);
     };
     let flow = Flow {
@@ -103,7 +103,7 @@ fn start(sock: &Sock<Vsock>, state: &mut State, peer: Address) -> Result {
     let buffer = sock.shared().options.buffer_size();
     let wire = Connection::connect(flow, SocketType::Stream, buffer);
     let bound = match core::mem::replace(&mut state.stage, Stage::Closed) {
-        Stage::Bound(bound) => Some(bound),
+        Stage::Bound(bound) | Stage::Stopped(bound) => Some(bound),
         _ => None,
     };
     let mut link = Link::new(wire, bound, entry, device);

@@ -37,6 +37,8 @@ pub(super) static SLOT: Slot<Vsock> = Slot::new();
 /// What all sockets share: who is bound and connected, and the device.
 #[pin_data]
 pub(crate) struct Context {
+    /// The number of the family.
+    pub(super) family: u8,
     /// Sockets by the address that they are bound to. `Cid::ANY` is an address of its own.
     pub(super) bound: Arc<Table<Address, Vsock>>,
     /// Sockets by the two ends of their connection, from the request on.
@@ -52,12 +54,14 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Makes the context. `first_port` is where autobind starts to look: any number.
-    pub(crate) fn new(first_port: u32) -> Result<Arc<Self>> {
+    /// Makes the context of the family with the number `family`. `first_port` is where autobind
+    /// starts to look: any number.
+    pub(crate) fn new(family: u8, first_port: u32) -> Result<Arc<Self>> {
         let bound = Arc::pin_init(Table::new(), GFP_KERNEL)?;
         let connected = Arc::pin_init(Table::new(), GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Self {
+                family,
                 bound,
                 connected,
                 binding <- new_mutex!((), "rvsock binding"),

@@ -73,6 +73,11 @@ impl Receiver for Context {
         header: &Header,
         payload: &mut Incoming,
     ) -> Option<HeaderBytes> {
+        if header.kind != SocketType::Stream {
+            // No socket here has another type.
+            self.count_drop(DropReason::Type);
+            return header.refusal();
+        }
         if let Some(sock) = self.connected.find(&header.flow) {
             packet(&sock, header, payload);
             return None;
@@ -103,7 +108,7 @@ impl Receiver for Context {
 impl Context {
     /// The socket that a request is for, if it could be a listener.
     fn listener(&self, header: &Header) -> Option<ARef<Sock<Vsock>>> {
-        if header.operation != Operation::Request || header.kind != SocketType::Stream {
+        if header.operation != Operation::Request {
             return None;
         }
         let local = header.flow.local;

@@ -90,7 +90,7 @@ pub(super) fn listen(sock: &Sock<Vsock>, backlog: i32) -> Result {
     let limit = u32::try_from(backlog).unwrap_or(0).max(1);
     let mut state = sock.lock();
     state.stage = match core::mem::replace(&mut state.stage, Stage::Closed) {
-        Stage::Bound(bound) => Stage::Listening(Listener {
+        Stage::Bound(bound) | Stage::Stopped(bound) => Stage::Listening(Listener {
             bound,
             queue: SockQueue::new(),
             limit,

@@ -78,8 +78,9 @@ impl Family for Vsock {
         kind: SocketKind,
         protocol: i32,
     ) -> Result<(impl PinInit<Shared, Error>, State)> {
-        // `protocol` is 0 or, by old custom, the number of the C family.
-        if protocol != 0 && protocol != options::AF_VSOCK {
+        // By custom the protocol is 0 or the number of the family.
+        let known = [0, options::AF_VSOCK, i32::from(context.family)];
+        if !known.contains(&protocol) {
             return Err(EPROTONOSUPPORT);
         }
         if kind != SocketKind::STREAM {
@@ -116,6 +117,7 @@ impl Operations for Vsock {
         let address = match (&state.stage, peer) {
             (Stage::Connected(link), true) => link.wire.flow().peer,
             (_, true) => return Err(ENOTCONN),
+            (Stage::Stopped(bound), false) => bound.address(),
             (Stage::Connected(link) | Stage::Connecting(link), false) => link.wire.flow().local,
             (Stage::Bound(bound), false) => bound.address(),
             (Stage::Listening(listener), false) => listener.bound().address(),

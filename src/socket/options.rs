@@ -55,6 +55,8 @@ pub(super) struct Options {
     buffer_size: Atomic<u32>,
     buffer_min: Atomic<u32>,
     buffer_max: Atomic<u32>,
+    /// The largest that `buffer_size` ever was.
+    largest_buffer: Atomic<u32>,
     /// In milliseconds.
     connect_timeout: Atomic<u32>,
 }
@@ -70,6 +72,7 @@ impl Options {
             buffer_size: Atomic::new(Self::DEFAULT_BUFFER),
             buffer_min: Atomic::new(Self::DEFAULT_BUFFER_MIN),
             buffer_max: Atomic::new(Self::DEFAULT_BUFFER),
+            largest_buffer: Atomic::new(Self::DEFAULT_BUFFER),
             connect_timeout: Atomic::new(Self::DEFAULT_CONNECT_TIMEOUT_MS),
         }
     }
@@ -81,6 +84,7 @@ impl Options {
             buffer_size: copy(&self.buffer_size),
             buffer_min: copy(&self.buffer_min),
             buffer_max: copy(&self.buffer_max),
+            largest_buffer: copy(&self.buffer_size),
             connect_timeout: copy(&self.connect_timeout),
         }
     }
@@ -88,6 +92,12 @@ impl Options {
     /// The size of the receive buffer, in bytes: what the peer may have outstanding.
     pub(super) fn buffer_size(&self) -> u32 {
         self.buffer_size.load(Relaxed)
+    }
+
+    /// The largest size that the receive buffer ever had, in bytes: what was granted once stays
+    /// granted.
+    pub(super) fn largest_buffer(&self) -> u32 {
+        self.largest_buffer.load(Relaxed)
     }
 
     /// How long a connect may take.
@@ -110,12 +120,7 @@ fn size(value: &OptionValue<'_>) -> Result<u32> {
 }
 
 /// `setsockopt(2)`.
-pub(super) fn set(
-    sock: &Sock<Vsock>,
-    level: i32,
-    name: i32,
-    value: &OptionValue<'_>,
-) -> Result {
+pub(super) fn set(sock: &Sock<Vsock>, level: i32, name: i32, value: &OptionValue<'_>) -> Result {
     check_level(sock, level)?;
     match name {
         BUFFER_SIZE | BUFFER_MIN_SIZE | BUFFER_MAX_SIZE => {
@@ -133,6 +138,8 @@ pub(super) fn set(
                 .min(options.buffer_max.load(Relaxed))
                 .max(options.buffer_min.load(Relaxed));
             options.buffer_size.store(size, Relaxed);
+            let largest = options.largest_buffer().max(size);
+            options.largest_buffer.store(largest, Relaxed);
             if let Some(link) = state.link_mut() {
                 if link.wire.resize(size) {
                     link.send_credit(sock);
@@ -144,7 +151,7 @@ pub(super) fn set(
         CONNECT_TIMEOUT_OLD | CONNECT_TIMEOUT_NEW => {
             let time: Timeval = value.read()?;
             if time.seconds < 0 || !(0..1_000_000).contains(&time.microseconds) {
-                return Err(EDOM);
+                return Err(ERANGE);
             }
             // Rounded up, so that a short time does not become none; zero means the default.
             let ms = time
@@ -162,6 +169,14 @@ pub(super) fn set(
     }
 }
 
+/// Gives a value to a caller that has room for all of it: part of a number is none.
+fn write<T: IntoBytes + Immutable>(out: OptionOut<'_>, value: &T) -> Result {
+    if out.len() < size_of::<T>() {
+        return Err(EINVAL);
+    }
+    out.write(value)
+}
+
 /// `getsockopt(2)`.
 pub(super) fn get(sock: &Sock<Vsock>, level: i32, name: i32, out: OptionOut<'_>) -> Result {
     check_level(sock, level)?;
@@ -172,12 +187,13 @@ pub(super) fn get(sock: &Sock<Vsock>, level: i32, name: i32, out: OptionOut<'_>)
         BUFFER_MAX_SIZE => &options.buffer_max,
         CONNECT_TIMEOUT_OLD | CONNECT_TIMEOUT_NEW => {
             let ms = i64::from(options.connect_timeout.load(Relaxed));
-            return out.write(&Timeval {
+            let time = Timeval {
                 seconds: ms / 1000,
                 microseconds: ms % 1000 * 1000,
-            });
+            };
+            return write(out, &time);
         }
         _ => return Err(ENOPROTOOPT),
     };
-    out.write(&u64::from(size.load(Relaxed)))
+    write(out, &u64::from(size.load(Relaxed)))
 }

@@ -28,6 +28,10 @@ pub(super) fn mask(sock: &Sock<Vsock>) -> PollEvents {
             }
         }
         Status::Connecting => {}
+        Status::Stopped => {
+            events |= PollEvents::IN | PollEvents::RDNORM | PollEvents::RDHUP | PollEvents::HUP;
+            events |= PollEvents::OUT | PollEvents::WRNORM | PollEvents::WRBAND;
+        }
         // A send would not block: it would fail.
         Status::Unconnected => {
             events |= PollEvents::OUT | PollEvents::WRNORM | PollEvents::WRBAND;

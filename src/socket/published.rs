@@ -46,6 +46,8 @@ pub(super) enum Status {
     Disconnected,
     /// Connections can be accepted.
     Listening,
+    /// Connections could be accepted, until the listener was shut down.
+    Stopped,
 }
 
 /// The readable part of a socket's state at one moment.
@@ -148,7 +150,13 @@ impl Published {
     /// became available, even if as much was taken at the same time.
     ///
     /// With the socket's lock held, in any of its forms.
-    pub(super) fn publish(&self, sock: &Sock<Vsock>, old: &Snapshot, new: &Snapshot, arrived: bool) {
+    pub(super) fn publish(
+        &self,
+        sock: &Sock<Vsock>,
+        old: &Snapshot,
+        new: &Snapshot,
+        arrived: bool,
+    ) {
         if old == new && !arrived {
             return;
         }
@@ -164,7 +172,7 @@ impl Published {
 
         if old.status != new.status {
             sock.publish_state(match new.status {
-                Status::Unconnected => SkState::Close,
+                Status::Unconnected | Status::Stopped => SkState::Close,
                 Status::Connecting => SkState::SynSent,
                 Status::Connected => SkState::Established,
                 Status::Disconnected => SkState::Closing,
@@ -212,7 +220,7 @@ impl Published {
         }
         if old.status != new.status {
             match (old.status, new.status) {
-                (_, Status::Disconnected) => events |= PollEvents::HUP,
+                (_, Status::Disconnected | Status::Stopped) => events |= PollEvents::HUP,
                 // A connect that failed makes the socket "writable", with the error to read.
                 (Status::Connecting, _) => {
                     events |= PollEvents::OUT | PollEvents::WRNORM | PollEvents::WRBAND;
@@ -249,6 +257,7 @@ impl Published {
             2 => Status::Connected,
             3 => Status::Disconnected,
             4 => Status::Listening,
+            5 => Status::Stopped,
             _ => Status::Unconnected,
         };
         Snapshot {

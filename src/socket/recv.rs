@@ -45,6 +45,8 @@ struct Call<'a, 'm> {
     sock: &'a Sock<Vsock>,
     message: &'a mut ReceiveMessage<'m>,
     mode: Mode,
+    /// `MSG_WAITALL`
+    wait_all: bool,
     /// What the caller has room for, in bytes.
     len: usize,
     /// The least that it waits for, in bytes.
@@ -78,6 +80,7 @@ pub(super) fn receive(
     let mut timeout = sock.receive_timeout(flags.contains(MsgFlags::DONTWAIT));
     let wait_all = flags.contains(MsgFlags::WAITALL);
     let mut call = Call {
+        wait_all,
         sock,
         message,
         mode: if flags.contains(MsgFlags::PEEK) {
@@ -124,6 +127,12 @@ impl Call<'_, '_> {
         self.done >= self.target || self.fault
     }
 
+    /// Takes a lower `SO_RCVLOWAT` into account; a higher one binds later calls.
+    fn lower_target(&mut self) {
+        let target = wake::target(self.len, self.wait_all, self.sock.receive_low_water());
+        self.target = self.target.min(target);
+    }
+
     /// Whether nothing is queued and nothing more will come.
     fn is_at_end(&self, state: &mut State) -> Result<bool> {
         let link = state.connected()?;
@@ -132,7 +141,7 @@ impl Call<'_, '_> {
 
     /// How many bytes have to be queued before it is worth to go on.
     fn need(&self, link: &Link) -> usize {
-        let wanted = self.target - self.done;
+        let wanted = self.target.saturating_sub(self.done);
         let window = link.wire.window();
         match self.mode {
             // It cannot drain the queue, so it waits for what the queue can hold.
@@ -179,33 +188,39 @@ impl Call<'_, '_> {
     ) -> Result<Option<Error>> {
         let sock = self.sock;
         let need = self.need(state.connected()?);
-        sock.shared().published.readers.with_turn(need, |turn| loop {
-            if !self.is_met(state)? {
-                // It may have come while the socket was owned.
-                state.flush_backlog();
-            }
-            if self.is_met(state)? && turn.ready() {
-                self.take(state)?;
-                if self.is_over() || self.is_at_end(state)? {
-                    return Ok(None);
+        sock.shared()
+            .published
+            .readers
+            .with_turn(need, |turn| loop {
+                if !self.is_met(state)? {
+                    // It may have come while the socket was owned.
+                    state.flush_backlog();
                 }
-                continue;
-            }
-            let link = state.connected()?;
-            let need = self.need(link);
-            if link.wire.before_sleep(need) {
-                link.send_credit(sock);
-            }
-            turn.set_need(need);
-            let reason = match turn.sleep(state, timeout) {
-                Woken::Ready => continue,
-                Woken::Signal => timeout.interrupted_error(),
-                Woken::TimedOut => EAGAIN,
-            };
-            // Data go before signals, and signals before timeouts.
-            self.take(state)?;
-            return Ok(Some(reason));
-        })
+                if self.is_met(state)? && turn.ready() {
+                    self.take(state)?;
+                    if self.is_over() || self.is_at_end(state)? {
+                        return Ok(None);
+                    }
+                    continue;
+                }
+                let link = state.connected()?;
+                let need = self.need(link);
+                if link.wire.before_sleep(need) {
+                    link.send_credit(sock);
+                }
+                turn.set_need(need);
+                let reason = match turn.sleep(state, timeout) {
+                    Woken::Ready => {
+                        self.lower_target();
+                        continue;
+                    }
+                    Woken::Signal => timeout.interrupted_error(),
+                    Woken::TimedOut => EAGAIN,
+                };
+                // Data go before signals, and signals before timeouts.
+                self.take(state)?;
+                return Ok(Some(reason));
+            })
     }
 
     /// What the call returns. `reason` is why it stopped short, if it did.

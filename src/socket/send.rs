@@ -47,11 +47,7 @@ const ASK_AGAIN_AT_MOST_MS: Msecs = 1000;
 /// for urgent data; `EPIPE`, with `SIGPIPE`, when one of the ends has shut down, and before it
 /// once `ECONNRESET` when the connection did not end in order; `EAGAIN`, `EINTR`, `EFAULT`,
 /// `ENOMEM` if no byte was sent.
-pub(super) fn send(
-    sock: &Sock<Vsock>,
-    message: &mut SendMessage<'_>,
-    len: usize,
-) -> Result<usize> {
+pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize) -> Result<usize> {
     let flags = message.flags();
     if flags.contains(MsgFlags::OOB) {
         return Err(EOPNOTSUPP);
@@ -60,7 +56,11 @@ pub(super) fn send(
     let mut state = sock.lock();
     let connected = state.connected().map(|_| ());
     if message.address().is_some() {
-        return Err(if connected.is_ok() { EISCONN } else { EOPNOTSUPP });
+        return Err(if connected.is_ok() {
+            EISCONN
+        } else {
+            EOPNOTSUPP
+        });
     }
     connected?;
     let mut sent = 0;

@@ -53,6 +53,9 @@ pub(super) enum Stage {
     Closing(Link),
     /// Takes connections.
     Listening(Listener),
+    /// Took connections until it was shut down. It can be used as if it were only bound, but
+    /// pollers see that it ended.
+    Stopped(Bound),
     /// Is closed.
     Closed,
 }
@@ -198,6 +201,10 @@ impl State {
     fn snapshot(&self) -> Snapshot {
         match &self.stage {
             Stage::Unbound | Stage::Bound(_) | Stage::Closed => Snapshot::IDLE,
+            Stage::Stopped(_) => Snapshot {
+                status: Status::Stopped,
+                ..Snapshot::IDLE
+            },
             Stage::Listening(listener) => Snapshot {
                 status: Status::Listening,
                 available: listener.len(),

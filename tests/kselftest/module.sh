@@ -215,7 +215,7 @@ tests="$tests loads_and_unloads_many_times takes_the_number_of_vsock
 	works_beside_vsock_without_its_device gets_the_device_after_vsock"
 
 echo "TAP version 13"
-echo "1..$(echo $tests | wc -w)"
+echo "1..$(echo "$tests" | wc -w)"
 for name in $tests; do
 	run "$name"
 done

@@ -32,7 +32,7 @@
 #define DEFAULT_BUFFER	KIB(256)
 
 /* Credit that the host's device gives: it is run with a buffer of this size. */
-#define PEER_BUFFER	KIB(32)
+#define PEER_BUFFER	KIB(256)
 
 /* CID of the guest where it has a device. */
 #define GUEST_CID	3u

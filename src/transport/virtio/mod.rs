@@ -27,11 +27,7 @@ use crate::virtio::{
     SmallBuffer, //
 };
 use kernel::{
-    dev_err,
-    impl_has_delayed_work,
-    impl_has_work,
-    new_delayed_work,
-    new_work,
+    dev_err, impl_has_delayed_work, impl_has_work, new_delayed_work, new_work,
     prelude::*,
     str::CStr,
     sync::{

@@ -76,7 +76,6 @@ fn next<R: Receiver>(this: &Arc<Device<R>>) -> Option<Used<ReceiveBuffer>> {
         }
         if queue.is_broken() {
             drop(queue);
-            // A queue that was closed looks the same, and is gone already.
             Device::fail(this);
             return None;
         }
@@ -87,10 +86,7 @@ fn next<R: Receiver>(this: &Arc<Device<R>>) -> Option<Used<ReceiveBuffer>> {
 }
 
 /// Handles one packet. Gives the buffer back unless its payload has taken it.
-fn packet<R: Receiver>(
-    this: &Arc<Device<R>>,
-    used: Used<ReceiveBuffer>,
-) -> Option<ReceiveBuffer> {
+fn packet<R: Receiver>(this: &Arc<Device<R>>, used: Used<ReceiveBuffer>) -> Option<ReceiveBuffer> {
     let buffer = used.buffer;
     if used.overlong {
         this.receiver.count_drop(DropReason::Overlong);

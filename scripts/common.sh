@@ -30,31 +30,30 @@ kernel_entry=$cache/kernel-$(key scripts/kernel-select scripts/kernel-unpack scr
 device_entry=$cache/device-$(key scripts/device scripts/packages)
 
 # step LOG SENTENCE COMMAND...: runs a long command with its output in LOG and
-# tells that it goes on, how long it took, or where to read why it failed.
-step() {
-	local log=$1 sentence=$2 start=$SECONDS pid ticks=0
+# tells that it goes on, how long it took, or where to read why it failed. A
+# subshell, so that its trap is its own.
+step() (
+	log=$1 sentence=$2 start=$SECONDS told=$SECONDS
 	shift 2
 	mkdir -p "$(dirname "$log")"
 	printf '%s ...\n' "$sentence"
 	"$@" </dev/null >>"$log" 2>&1 &
 	pid=$!
-	# The step dies with its script, also on an interrupt.
-	# shellcheck disable=SC2064 # this pid, now
-	trap "kill $pid 2>/dev/null || :" EXIT
+	# The command dies with its step, also on an interrupt.
+	trap 'kill "$pid" 2>/dev/null || :' EXIT
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 0.2
-		ticks=$((ticks + 1))
-		if [ $((ticks % 50)) -eq 0 ]; then
+		if [ $((SECONDS - told)) -ge 15 ]; then
+			told=$SECONDS
 			printf '    still at it: %s, %d s\n' "$sentence" $((SECONDS - start))
 		fi
 	done
-	trap - EXIT
 	if ! wait "$pid"; then
 		tail -n 5 "$log" | sed 's/^/    | /' >&2
 		die "\"$sentence\" failed after $((SECONDS - start)) s; the whole log is $log"
 	fi
 	printf '    done: %s, %d s\n' "$sentence" $((SECONDS - start))
-}
+)
 
 # finish PARTIAL ENTRY: gives a whole entry its name. If another maker was
 # faster, its entry stays.

@@ -72,6 +72,17 @@ def ktap(name, lines, status, seconds=0.0, timed_out=False):
     return suite
 
 
+def _panic(lines, test):
+    """What a failed test of cargo's printed, at most 12 lines of it."""
+    try:
+        start = lines.index(f"---- {test} stdout ----") + 1
+    except ValueError:
+        return []
+    end = next((number for number, line in enumerate(lines[start:], start)
+                if line.startswith(("---- ", "failures:"))), len(lines))
+    return [line for line in lines[start:end] if line.strip()][:12]
+
+
 def cargo(name, lines, status, seconds):
     """The suite that cargo ran with this output."""
     suite = Suite(name, seconds=seconds)
@@ -80,7 +91,7 @@ def cargo(name, lines, status, seconds):
         suite.skipped += int(found[3])
     for line in lines:
         if re.match(r"^test .* \.\.\. FAILED$", line):
-            suite.fail(line.split()[1])
+            suite.fail("\n".join([line.split()[1], *_panic(lines, line.split()[1])]))
     if status != 0 and not suite.failed:
         suite.fail("\n".join([f"cargo ended with status {status}", *lines[-10:]]))
     return suite

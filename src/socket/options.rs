@@ -170,7 +170,7 @@ pub(super) fn set(sock: &Sock<Vsock>, level: i32, name: i32, value: &OptionValue
 }
 
 /// Gives a value to a caller that has room for all of it: part of a number is none.
-fn write<T: IntoBytes + Immutable>(out: OptionOut<'_>, value: &T) -> Result {
+fn write<T: zerocopy::IntoBytes + zerocopy::Immutable>(out: OptionOut<'_>, value: &T) -> Result {
     if out.len() < size_of::<T>() {
         return Err(EINVAL);
     }

@@ -20,8 +20,15 @@ mod socket;
 mod transport;
 mod virtio;
 
-use kernel::prelude::*;
-use net::family;
+use kernel::{
+    debugfs,
+    prelude::*,
+    sync::Arc, //
+};
+use net::family::{
+    self,
+    Family as _, //
+};
 use socket::{
     Context,
     Vsock, //
@@ -49,6 +56,9 @@ module! {
 #[pin_data]
 struct Rvsock {
     #[pin]
+    counters: debugfs::File<Arc<Context>>,
+    directory: debugfs::Dir,
+    #[pin]
     driver: virtio::Registration<Device<Context>>,
     family: family::Registration<Vsock>,
 }
@@ -59,6 +69,12 @@ impl kernel::InPlaceModule for Rvsock {
         try_pin_init!(Self {
             // Before anything else: when the number is taken, the module stops here.
             family: register(*number, module)?,
+            directory: debugfs::Dir::new(c"rvsock"),
+            counters <- directory.read_callback_file(
+                c"counters",
+                Vsock::slot().context().ok_or(ENODEV)?,
+                &|context: &Arc<Context>, out| context.write_counters(out),
+            ),
             driver <- virtio::Registration::new(module),
             _: {
                 family.open();

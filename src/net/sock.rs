@@ -11,7 +11,10 @@ use super::{
         Owned, //
     },
     poll::PollEvents,
-    sock_queue::Link,
+    sock_queue::{
+        Link,
+        PLACES, //
+    },
     timeout::Timeout,
 };
 use crate::bindings;
@@ -92,7 +95,7 @@ pub(crate) struct Sock<P: Protocol> {
     sk: Opaque<bindings::sock>,
     /// Set once the socket has been given to a `struct socket`, which happens once in its life.
     attached: Atomic<bool>,
-    pub(super) link: Link<P>,
+    pub(super) links: [Link<P>; PLACES],
     shared: P::Shared,
     pub(super) state: UnsafeCell<P::State>,
     pub(super) backlog: UnsafeCell<P::Backlog>,
@@ -103,7 +106,7 @@ pub(crate) struct Sock<P: Protocol> {
 // `P::State` and `P::Backlog`, all of which are `Send`. `struct sock` is made for that.
 unsafe impl<P: Protocol> Send for Sock<P> {}
 
-// SAFETY: `P::Shared` is `Sync`; the state, the backlog and the link are handed out to one thread
+// SAFETY: `P::Shared` is `Sync`; the state, the backlog and the links are handed out to one thread
 // at a time by the type invariants, and are `Send`; fields of `struct sock` are accessed as the
 // socket layer prescribes.
 unsafe impl<P: Protocol> Sync for Sock<P> {}
@@ -203,7 +206,7 @@ impl<P: Protocol> Sock<P> {
         unsafe {
             shared.__pinned_init(addr_of_mut!((*slot).shared))?;
             addr_of_mut!((*slot).attached).write(Atomic::new(false));
-            addr_of_mut!((*slot).link).write(Link::new());
+            addr_of_mut!((*slot).links).write([const { Link::new() }; PLACES]);
             addr_of_mut!((*slot).state).write(UnsafeCell::new(state));
             addr_of_mut!((*slot).backlog).write(UnsafeCell::new(P::Backlog::default()));
         }
@@ -226,7 +229,7 @@ impl<P: Protocol> Sock<P> {
         let this = sk.cast::<Self>();
 
         // SAFETY: By the requirements, this is the only access, and each field was initialised by
-        // `construct` and is dropped once. `link` and `attached` have nothing to drop.
+        // `construct` and is dropped once. `links` and `attached` have nothing to drop.
         unsafe {
             core::ptr::drop_in_place(addr_of_mut!((*this).shared));
             core::ptr::drop_in_place(addr_of_mut!((*this).state));

@@ -20,6 +20,9 @@ use kernel::sync::{
     },
 };
 
+/// How many queues a socket can be in at the same time.
+pub(super) const PLACES: usize = 2;
+
 /// A socket's place in a [`SockQueue`].
 ///
 /// # Invariants
@@ -31,7 +34,7 @@ pub(super) struct Link<P: Protocol> {
 }
 
 impl<P: Protocol> Link<P> {
-    pub(super) fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             queued: Atomic::new(false),
             next: UnsafeCell::new(None),
@@ -43,22 +46,23 @@ impl<P: Protocol> Link<P> {
 /// ready, for example.
 ///
 /// It links the sockets themselves, so adding to it cannot fail for want of memory, and any
-/// context that can have it exclusively can use it. A socket is in at most one queue at a time.
+/// context that can have it exclusively can use it. `PLACE`, 0 or 1, is the link of a socket that
+/// it uses: a socket is in at most one queue of either place at a time.
 ///
 /// # Invariants
 ///
 /// The sockets from `head` on, linked by `next`, number `len` and end with `tail`. The queue owns
 /// a reference to each of them and has set `queued` in each.
-pub(crate) struct SockQueue<P: Protocol> {
+pub(crate) struct SockQueue<P: Protocol, const PLACE: usize = 0> {
     head: Option<NonNull<Sock<P>>>,
     tail: Option<NonNull<Sock<P>>>,
     len: usize,
 }
 
 // SAFETY: The queue is a number of `ARef<Sock<P>>`, which are `Send`.
-unsafe impl<P: Protocol> Send for SockQueue<P> {}
+unsafe impl<P: Protocol, const PLACE: usize> Send for SockQueue<P, PLACE> {}
 
-impl<P: Protocol> SockQueue<P> {
+impl<P: Protocol, const PLACE: usize> SockQueue<P, PLACE> {
     /// An empty queue.
     pub(crate) const fn new() -> Self {
         // INVARIANT: There are no sockets.
@@ -81,18 +85,18 @@ impl<P: Protocol> SockQueue<P> {
 
     /// Adds a socket at the end. One that is in a queue already, this or another, is given back.
     pub(crate) fn push(&mut self, sock: ARef<Sock<P>>) -> Result<(), ARef<Sock<P>>> {
-        if sock.link.queued.xchg(true, Full) {
+        if sock.links[PLACE].queued.xchg(true, Full) {
             return Err(sock);
         }
         // SAFETY: `queued` was just set by this queue, so `next` is its own.
-        unsafe { *sock.link.next.get() = None };
+        unsafe { *sock.links[PLACE].next.get() = None };
 
         // INVARIANT: The reference becomes the queue's, and the socket its new end.
         let sock = ARef::into_raw(sock);
         match self.tail.replace(sock) {
             // SAFETY: By the type invariants, the queue has a reference to `tail`, and `next` of
             // it is the queue's.
-            Some(tail) => unsafe { *tail.as_ref().link.next.get() = Some(sock) },
+            Some(tail) => unsafe { *tail.as_ref().links[PLACE].next.get() = Some(sock) },
             None => self.head = Some(sock),
         }
         self.len += 1;
@@ -109,7 +113,7 @@ impl<P: Protocol> SockQueue<P> {
     /// Takes a given socket off, wherever it stands; `None` if it is not in this queue. Takes time
     /// in proportion to what stands before it.
     pub(crate) fn remove(&mut self, sock: &Sock<P>) -> Option<ARef<Sock<P>>> {
-        if !sock.link.queued.load(Acquire) {
+        if !sock.links[PLACE].queued.load(Acquire) {
             return None;
         }
         let mut previous = None;
@@ -122,7 +126,7 @@ impl<P: Protocol> SockQueue<P> {
             previous = current;
             // SAFETY: By the type invariants, the queue has a reference to `at`, and `next` of it
             // is the queue's.
-            current = unsafe { *at.as_ref().link.next.get() };
+            current = unsafe { *at.as_ref().links[PLACE].next.get() };
         }
         None
     }
@@ -139,10 +143,10 @@ impl<P: Protocol> SockQueue<P> {
     ) -> ARef<Sock<P>> {
         // SAFETY: By the type invariants, the queue has a reference to each of its sockets, and
         // `next` of them is the queue's.
-        let next = unsafe { *sock.as_ref().link.next.get() };
+        let next = unsafe { *sock.as_ref().links[PLACE].next.get() };
         match previous {
             // SAFETY: As above.
-            Some(previous) => unsafe { *previous.as_ref().link.next.get() = next },
+            Some(previous) => unsafe { *previous.as_ref().links[PLACE].next.get() = next },
             None => self.head = next,
         }
         if next.is_none() {
@@ -152,18 +156,18 @@ impl<P: Protocol> SockQueue<P> {
 
         // SAFETY: The queue's reference, which it does not use any more, becomes the caller's.
         let sock = unsafe { ARef::from_raw(sock) };
-        sock.link.queued.store(false, Release);
+        sock.links[PLACE].queued.store(false, Release);
         sock
     }
 }
 
-impl<P: Protocol> Default for SockQueue<P> {
+impl<P: Protocol, const PLACE: usize> Default for SockQueue<P, PLACE> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<P: Protocol> Drop for SockQueue<P> {
+impl<P: Protocol, const PLACE: usize> Drop for SockQueue<P, PLACE> {
     fn drop(&mut self) {
         while self.pop().is_some() {}
     }

@@ -40,6 +40,12 @@ pub(crate) fn readable_at(low_water: usize, window: u32) -> usize {
     low_water.clamp(1, window.max(1) as usize)
 }
 
+/// Tells whether a reader may be waiting in vain, if nothing arrives for a while: when so much is
+/// queued, the peer may have a limit of its own that it does not tell.
+pub(crate) fn may_stall(queued: usize, window: u32) -> bool {
+    queued >= (window as usize / 4).max(1)
+}
+
 /// Tells whether the peer is to hear of free space before a reader sleeps for `need` bytes.
 ///
 /// It is, if what is queued and what the peer knows it may send do not make up the need.

@@ -114,12 +114,13 @@ fn close(sock: &Sock<Vsock>, mut link: Link) -> Stage {
     }
 }
 
-/// The timer of the socket expired: an answer did not come in time.
+/// The timer of the socket expired: an answer did not come in time, or no more data.
 pub(super) fn expired(sock: &Sock<Vsock>, state: &mut State) {
     if let Some(link) = state.link_mut() {
         if let Some(control) = link.wire.timeout() {
             link.send_control(control);
         }
     }
+    state.check_for_stall(sock);
     state.settle(sock, false);
 }

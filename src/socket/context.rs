@@ -18,6 +18,7 @@ use crate::protocol::{
 };
 use crate::transport::virtio::Device;
 use kernel::{
+    fmt,
     prelude::*,
     sync::{
         atomic::{
@@ -49,6 +50,8 @@ pub(crate) struct Context {
     /// The port that autobind tries next.
     pub(super) next_port: Atomic<u32>,
     dropped: [Atomic<u64>; DropReason::COUNT],
+    /// How often a reader was woken because nothing arrived any more.
+    stalled: Atomic<u64>,
     #[pin]
     device: SpinLockBh<Option<Arc<Device<Context>>>>,
 }
@@ -67,6 +70,7 @@ impl Context {
                 binding <- new_mutex!((), "rvsock binding"),
                 next_port: Atomic::new(first_port),
                 dropped: [const { Atomic::new(0) }; DropReason::COUNT],
+                stalled: Atomic::new(0),
                 device <- SpinLockBh::new(None, c"rvsock device", static_lock_class!()),
             }),
             GFP_KERNEL,
@@ -100,6 +104,19 @@ impl Context {
     /// Whether a socket may be bound to `cid`.
     pub(super) fn is_local(&self, cid: Cid) -> bool {
         cid == Cid::ANY || self.device().is_some_and(|device| device.cid() == cid)
+    }
+
+    /// Counts a reader that was woken because nothing arrived any more.
+    pub(super) fn count_stall(&self) {
+        self.stalled.fetch_add(1, Relaxed);
+    }
+
+    /// Writes all counters down, one on a line: its name and its value.
+    pub(crate) fn write_counters(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, counter) in DropReason::NAMES.iter().zip(&self.dropped) {
+            writeln!(out, "dropped_{name} {}", counter.load(Relaxed))?;
+        }
+        writeln!(out, "stalled {}", self.stalled.load(Relaxed))
     }
 
     /// Counts a dropped packet.

@@ -196,7 +196,11 @@ impl Call<'_, '_> {
                     // It may have come while the socket was owned.
                     state.flush_backlog();
                 }
-                if self.is_met(state)? && turn.ready() {
+                let stalled = core::mem::take(&mut state.stalled) && self.mode != Mode::Peek;
+                if stalled {
+                    sock.shared().context.count_stall();
+                }
+                if (stalled || self.is_met(state)?) && turn.ready() {
                     self.take(state)?;
                     if self.is_over() || self.is_at_end(state)? {
                         return Ok(None);

@@ -31,9 +31,20 @@ use crate::protocol::{
         Phase, //
     },
     packet::Header,
-    reason::DropReason, //
+    reason::DropReason,
+    wake, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
+    },
+};
+
+/// How long nothing may arrive before a sleeping reader takes what is queued, in milliseconds. Long
+/// enough for a peer that was only held up not to cost its reader another wake-up.
+const STALL_MS: Msecs = 200;
 
 /// What a socket is at the moment.
 ///
@@ -65,6 +76,9 @@ pub(crate) struct State {
     pub(super) stage: Stage,
     /// Children that came while the listener stopped listening, to be turned away.
     pub(super) refused: SockQueue<Vsock>,
+    /// A reader sleeps, and nothing has arrived for a while although much is queued: it is to take
+    /// that, in case the peer has a limit that it does not tell.
+    pub(super) stalled: bool,
     /// What was published last.
     published: Snapshot,
 }
@@ -75,6 +89,7 @@ impl State {
         State {
             stage: Stage::Unbound,
             refused: SockQueue::new(),
+            stalled: false,
             published: Snapshot::IDLE,
         }
     }
@@ -112,6 +127,33 @@ impl State {
             self.stage = Self::follow(sock, old, phase);
         }
         self.publish(sock, arrived);
+        if arrived {
+            self.watch_for_stall(sock);
+        }
+    }
+
+    /// Sets the timer anew if a reader goes on sleeping although much is queued.
+    fn watch_for_stall(&self, sock: &Sock<Vsock>) {
+        let Stage::Connected(link) = &self.stage else {
+            return;
+        };
+        if wake::may_stall(link.queue.len(), link.wire.window())
+            && sock.shared().published.readers.has_sleepers()
+        {
+            sock.arm_timer(msecs_to_jiffies(STALL_MS));
+        }
+    }
+
+    /// Nothing has arrived for that time.
+    pub(super) fn check_for_stall(&mut self, sock: &Sock<Vsock>) {
+        let Stage::Connected(link) = &self.stage else {
+            return;
+        };
+        let readers = &sock.shared().published.readers;
+        if wake::may_stall(link.queue.len(), link.wire.window()) && readers.has_sleepers() {
+            self.stalled = true;
+            readers.reconsider();
+        }
     }
 
     fn phase(&self) -> Option<Phase> {

@@ -96,6 +96,14 @@ listed_in_protocols() {
 	sockets_become 0 || complain "after closing it: '$(sockets)'"
 }
 
+counters_can_be_read() {
+	file=/sys/kernel/debug/rvsock/counters
+	[ -r $file ] || complain "there is no $file" || return
+	for name in dropped_short_header dropped_credit dropped_shutdown stalled; do
+		grep -q "^$name [0-9]*$" $file || complain "$name: $(grep $name $file)" || return
+	done
+}
+
 refuses_to_unload_with() {
 	hold "$1" || complain "no socket: $(cat $said)" || return
 	if rmmod rvsock 2>/dev/null; then
@@ -203,7 +211,7 @@ run() {
 	fi
 }
 
-tests="listed_in_protocols
+tests="listed_in_protocols counters_can_be_read
 	unload_refused_with_a_socket unload_refused_with_a_listener"
 [ "$topology" = peer ] && tests="$tests
 	unload_refused_with_a_connection unload_refused_with_a_pending_connect"

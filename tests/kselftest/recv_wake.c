@@ -23,6 +23,7 @@ static long allowed(size_t len)
 FIXTURE(waitall)
 {
 	uint8_t *data;
+	long stalled;
 	int fd;
 };
 
@@ -62,12 +63,15 @@ FIXTURE_SETUP(waitall)
 {
 	self->data = malloc(variant->len);
 	memset(self->data, 0, variant->len);
+	self->stalled = module_counter("stalled");
 	ASSERT_ASK(self->fd, "send %zu %zu %u", 2 * variant->len,
 		   variant->packet, variant->delay_us);
 }
 
 FIXTURE_TEARDOWN(waitall)
 {
+	/* The backstop against peers with hidden limits must hide nothing. */
+	EXPECT_EQ(self->stalled, module_counter("stalled"));
 	close(self->fd);
 	free(self->data);
 }
@@ -90,6 +94,31 @@ TEST_F(waitall, switches)
 		       variant->len, variant->packet, switches,
 		       allowed(variant->len));
 	}
+}
+
+/*
+ * A peer that stops with much queued, as one with a limit of its own would: the
+ * reader takes what is there, once, and goes on waiting.
+ */
+TEST(backstop)
+{
+	const struct timeval second = { .tv_sec = 1 };
+	long stalled = module_counter("stalled"), before;
+	uint8_t *data = malloc(KIB(200));
+	int fd;
+
+	ASSERT_ASK(fd, "send %zu 4096 0", KIB(100));
+	ASSERT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &second,
+				sizeof(second)));
+	before = voluntary_switches();
+	EXPECT_EQ((ssize_t)KIB(100),
+		  recv(fd, data, KIB(200), MSG_WAITALL));
+	EXPECT_GE(2, voluntary_switches() - before);
+	EXPECT_EQ(KIB(100), pattern_check(data, KIB(100), 0));
+	if (stalled >= 0)
+		EXPECT_EQ(stalled + 1, module_counter("stalled"));
+	close(fd);
+	free(data);
 }
 
 /* SO_RCVLOWAT: recv sleeps once until the mark is reached. */

@@ -514,3 +514,18 @@ int handled_signals(void)
 {
 	return __atomic_load_n(&handled, __ATOMIC_RELAXED);
 }
+
+long module_counter(const char *name)
+{
+	FILE *file = fopen("/sys/kernel/debug/rvsock/counters", "r");
+	char found[64];
+	long value, result = -1;
+
+	if (!file)
+		return -1;
+	while (fscanf(file, "%63s %ld", found, &value) == 2)
+		if (!strcmp(found, name))
+			result = value;
+	fclose(file);
+	return result;
+}

@@ -162,4 +162,7 @@ void ignore_with_handler(int signal, int flags);
 /* How often the handler ran. */
 int handled_signals(void);
 
+/* A counter of the module in debugfs; -1 where there is none, as with C. */
+long module_counter(const char *name);
+
 #endif /* VSOCK_UTIL_H */

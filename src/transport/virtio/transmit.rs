@@ -37,6 +37,9 @@ use kernel::{
     },
 };
 
+/// The place of a socket in a queue that is this one's: the other one is its listener's.
+const OWING: usize = 1;
+
 /// What waits for room, behind the queue's lock.
 pub(super) struct Transmit<P: Protocol> {
     /// Packets in the order in which they were sent.
@@ -44,7 +47,7 @@ pub(super) struct Transmit<P: Protocol> {
     /// Headers without memory to send them in, and resets that belong to no connection.
     unsent: Unsent,
     /// Connections that owe a credit update.
-    owing: SockQueue<P>,
+    owing: SockQueue<P, OWING>,
 }
 
 impl<P: Protocol> Transmit<P> {

@@ -91,6 +91,8 @@ def _command(topology, image):
     # QEMU emulates, also where KVM is there: no run depends on it.
     return [
         "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-nodefaults", "-display", "none",
+        # With rdrand the guest's first random bytes do not wait for entropy.
+        "-cpu", "qemu64,+rdrand",
         "-smp", str(topology["processors"]), "-m", str(topology["memory"]), "-no-reboot",
         "-kernel", str(KERNEL / "vmlinuz"), "-initrd", str(image),
         # An oops ends the run at once: what follows it in the same boot means nothing.

@@ -6,7 +6,8 @@
 
 # The clone, and the cache that all clones of this user share.
 clone=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
-cache=${RVSOCK_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/rvsock}
+home=~
+cache=${RVSOCK_CACHE:-${XDG_CACHE_HOME:-$home/.cache}/rvsock}
 logs=$cache/log
 
 # The kernel's architecture and compiler, as the distribution builds it.

@@ -102,7 +102,8 @@ def show(suite):
     print(f"  {suite.name}: {suite.passed} passed, {suite.failed} failed{skipped} "
           f"({suite.seconds:.1f} s)")
     for number, failure in enumerate(suite.failures):
-        first, *rest = failure.splitlines()
+        # A test that was cut off may not even have a name.
+        first, *rest = failure.splitlines() or ["a test without a name"]
         print(f"    FAILED {first}")
         # When much fails, the first failures tell why; the rest is in the log.
         for line in rest if number < DETAILED else ():

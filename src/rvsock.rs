@@ -33,7 +33,10 @@ use socket::{
     Context,
     Vsock, //
 };
-use transport::virtio::Device;
+use transport::{
+    virtio::Device,
+    Receiver as _, //
+};
 
 module! {
     type: Rvsock,
@@ -79,6 +82,12 @@ impl kernel::InPlaceModule for Rvsock {
             _: {
                 family.open();
                 pr_info!("family {} registered\n", number);
+                if !Vsock::slot().context().is_some_and(|context| context.has_device()) {
+                    pr_notice!(
+                        "no virtio socket device is free; if another driver has it, unload that \
+                         first (rmmod vmw_vsock_virtio_transport), then load this again\n"
+                    );
+                }
             },
         })
     }

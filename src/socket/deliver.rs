@@ -54,6 +54,10 @@ impl Receiver for Context {
         SLOT.context()
     }
 
+    fn has_device(&self) -> bool {
+        self.device().is_some()
+    }
+
     fn attach(&self, device: &Arc<Device<Self>>) -> Result {
         self.set_device(device.clone())
     }

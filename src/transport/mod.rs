@@ -38,13 +38,17 @@ pub(crate) trait Receiver: Send + Sync + Sized + 'static {
     /// The receiver of packets, while the family is registered.
     fn current() -> Option<Arc<Self>>;
 
+    /// Whether there is a device. Process context.
+    fn has_device(&self) -> bool;
+
     /// A device came. There can be one: otherwise `EBUSY`. Process context.
     fn attach(&self, device: &Arc<Device<Self>>) -> Result;
 
     /// The device is going: none of its connections can go on. Process context.
     fn detach(&self, device: &Arc<Device<Self>>);
 
-    /// The device says that it lost all connections. Listeners stay. BH.
+    /// The device says that it lost all connections, or broke its queues. Listeners stay. Process
+    /// context.
     fn transport_reset(&self, device: &Arc<Device<Self>>);
 
     /// A valid packet for this machine. What comes back is to be answered when no connection

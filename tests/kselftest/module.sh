@@ -188,9 +188,12 @@ refuses_numbers_that_cannot_be() {
 
 works_beside_vsock_without_its_device() {
 	load_c || { unload_c; complain "the C modules do not load"; return; }
+	mark_log
 	load_as 18 || { unload_c; complain "$(cat /tmp/insmod.err)"; return; }
 	two_byte 18
 	grep -q '"ENODEV"' /tmp/demo.out || { unload; unload_c; complain "$(cat /tmp/demo.out)"; return; }
+	new_log | grep -q "rvsock: no virtio socket device is free" ||
+		{ unload; unload_c; complain "no line says so in the log"; return; }
 	two_byte 40 || { unload; unload_c; complain "the C vsock suffers: $(cat /tmp/demo.out)"; return; }
 	unload || { unload_c; complain "still in use"; return; }
 	unload_c || complain "vsock does not unload"

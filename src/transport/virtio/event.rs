@@ -44,6 +44,8 @@ pub(super) fn fill<R: Receiver>(this: &Device<R>) -> Result {
 /// Handles events. Process context.
 pub(super) fn run<R: Receiver>(this: &Arc<Device<R>>) {
     if this.is_gone() {
+        // It broke its queues: what waits for it would wait for ever.
+        this.discard_unsent();
         this.receiver.transport_reset(this);
         return;
     }

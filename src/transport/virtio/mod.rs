@@ -174,6 +174,13 @@ impl<R: Receiver> Driver for Device<R> {
 
     fn probe(device: &Probe<'_>) -> Result<Arc<Self>> {
         let receiver = R::current().ok_or(ENODEV)?;
+        if receiver.has_device() {
+            dev_err!(
+                device.device(),
+                "there is a virtio device already; this one is left alone\n"
+            );
+            return Err(EBUSY);
+        }
         if device.has_feature(FEATURE_NO_IMPLIED_STREAM) && !device.has_feature(FEATURE_STREAM) {
             dev_err!(device.device(), "the device has no stream sockets\n");
             return Err(ENODEV);
@@ -215,9 +222,8 @@ impl<R: Receiver> Driver for Device<R> {
         let this = Arc::from(this);
         event::fill(&this)?;
         receive::refill(&this, GFP_KERNEL);
-        this.receiver.attach(&this).inspect_err(|_| {
-            pr_err!("there is a virtio device already; a second one is left alone\n");
-        })?;
+        // Fails only if another device came in the very same moment.
+        this.receiver.attach(&this)?;
         pr_info!("virtio device ready, guest CID {}\n", this.cid().0);
         Ok(())
     }

@@ -33,7 +33,8 @@ use kernel::{
         atomic::{
             Relaxed,
             Release, //
-        }, //
+        },
+        Arc, //
     },
 };
 
@@ -68,7 +69,7 @@ impl<R: Receiver> Device<R> {
     pub(crate) const LARGEST_PAYLOAD: usize = 32 * 1024;
 
     /// Sends a packet without payload. Process context or BH.
-    pub(crate) fn send_control(&self, header: &Header) {
+    pub(crate) fn send_control(self: &Arc<Self>, header: &Header) {
         let header = header.encode();
         match control(&header) {
             Ok(packet) => self.enqueue(packet),
@@ -77,14 +78,14 @@ impl<R: Receiver> Device<R> {
     }
 
     /// Sends a packet with payload, for which there must be headroom. Process context or BH.
-    pub(crate) fn send(&self, header: &Header, mut packet: SkBuff) {
+    pub(crate) fn send(self: &Arc<Self>, header: &Header, mut packet: SkBuff) {
         if packet.push_header(&header.encode()).is_ok() {
             self.enqueue(packet);
         }
     }
 
     /// Answers a packet that belongs to no connection. Many of them may not all be sent. BH.
-    pub(super) fn send_reset(&self, reset: HeaderBytes) {
+    pub(super) fn send_reset(self: &Arc<Self>, reset: HeaderBytes) {
         let packet = if self.is_congested() {
             None
         } else {
@@ -118,7 +119,7 @@ impl<R: Receiver> Device<R> {
     }
 
     /// Leaves a header to be sent after what is under way.
-    fn leave_unsent(&self, header: HeaderBytes) {
+    fn leave_unsent(self: &Arc<Self>, header: HeaderBytes) {
         let kick = {
             let mut queue = self.transmit.lock();
             queue.unsent.push(header);
@@ -131,7 +132,7 @@ impl<R: Receiver> Device<R> {
     }
 
     /// Puts a packet into the queue, or behind those that wait.
-    fn enqueue(&self, packet: SkBuff) {
+    fn enqueue(self: &Arc<Self>, packet: SkBuff) {
         let (kick, sent) = {
             let mut queue = self.transmit.lock();
             let sent = reclaim::<R>(&mut queue);
@@ -148,7 +149,7 @@ impl<R: Receiver> Device<R> {
 
     /// Gives a packet to the device. Without room it waits; a device that is gone loses it.
     /// Returns whether there was room.
-    fn add(&self, queue: &mut Guard<'_, R>, packet: SkBuff) -> bool {
+    fn add(self: &Arc<Self>, queue: &mut Guard<'_, R>, packet: SkBuff) -> bool {
         match queue.add_out(packet) {
             Ok(()) => true,
             Err((error, packet)) if error == ENOSPC => {
@@ -156,17 +157,26 @@ impl<R: Receiver> Device<R> {
                 self.congested.store(true, Release);
                 false
             }
-            Err(_) => true,
+            Err(_) => {
+                // A queue that was closed takes nothing either, but is not broken.
+                if queue.is_broken() {
+                    Device::fail(self);
+                }
+                true
+            }
         }
     }
 
     /// The device has sent packets: others can follow. BH.
-    pub(super) fn complete(&self) {
+    pub(super) fn complete(self: &Arc<Self>) {
         loop {
             let (kick, sent, debtor, more) = {
                 let mut queue = self.transmit.lock();
                 queue.disable_callbacks();
                 let sent = reclaim::<R>(&mut queue);
+                if queue.is_broken() {
+                    Device::fail(self);
+                }
                 self.flush(&mut queue);
                 let debtor = if queue.pending.is_empty() {
                     queue.owing.pop()
@@ -188,7 +198,7 @@ impl<R: Receiver> Device<R> {
     }
 
     /// Sends what waits, as far as there is room and memory.
-    fn flush(&self, queue: &mut Guard<'_, R>) {
+    fn flush(self: &Arc<Self>, queue: &mut Guard<'_, R>) {
         while let Some(packet) = queue.pending.pop_front() {
             if !self.add(queue, packet) {
                 return;

@@ -22,6 +22,10 @@ use zerocopy::FromBytes;
 /// changes it once in a while; one that does so all the time does not want to be read.
 const ATTEMPTS: usize = 16;
 
+/// How many bytes of a configuration space can be reached: what every transport has room for. Those
+/// of the devices that there are end far below it.
+const REACH: u32 = 256;
+
 /// Reads a value from the configuration space, `offset` bytes from its start.
 ///
 /// The transport reads up to 4 bytes in one access, and 8 in two. The device counts the changes of
@@ -30,7 +34,8 @@ const ATTEMPTS: usize = 16;
 ///
 /// # Errors
 ///
-/// `ENODEV` when the device has no configuration space; `EIO` when it does not stop changing.
+/// `EINVAL` when the value does not lie within the first 256 bytes; `ENODEV` when the device has no
+/// configuration space; `EIO` when it does not stop changing.
 ///
 /// Context: process; may sleep.
 ///
@@ -43,6 +48,15 @@ pub(super) unsafe fn read<T: FromBytes>(
 ) -> Result<T> {
     // Transports know no other sizes.
     const { assert!(matches!(size_of::<T>(), 1 | 2 | 4 | 8)) };
+
+    // CAST: The size was checked above.
+    let size = size_of::<T>() as u32;
+
+    // A transport either adds the two without a look at what comes out, or not even knows where the
+    // configuration space ends.
+    if offset.checked_add(size).is_none_or(|end| end > REACH) {
+        return Err(EINVAL);
+    }
 
     let vdev = vdev.as_ptr();
 
@@ -59,17 +73,9 @@ pub(super) unsafe fn read<T: FromBytes>(
     for _ in 0..ATTEMPTS {
         let mut value = MaybeUninit::<T>::zeroed();
 
-        // CAST: The size was checked above.
-        //
-        // SAFETY: `vdev` is valid, and `value` has room for as many bytes.
-        unsafe {
-            get(
-                vdev,
-                offset,
-                value.as_mut_ptr().cast(),
-                size_of::<T>() as u32,
-            )
-        };
+        // SAFETY: `vdev` is valid, and `value` has room for as many bytes. The range was checked:
+        // it is within what a transport maps, or that transport finds out that it is not.
+        unsafe { get(vdev, offset, value.as_mut_ptr().cast(), size) };
 
         let after = generation();
         if before == after {

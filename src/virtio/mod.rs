@@ -41,6 +41,10 @@
 //! Devices that know only the legacy interface of before virtio 1.0 are refused, so that all
 //! multi-byte fields are little-endian.
 //!
+//! One thing is beyond reach: a PCI device whose capability says that its configuration space is
+//! shorter than what the driver reads stops the kernel at an assertion of the PCI transport
+//! (`BUG_ON` in `vp_get()`), which tells nobody the length. Nothing is read wrongly.
+//!
 //! Specification: Virtual I/O Device (VIRTIO) Version 1.3, sections 2 and 3.
 //!
 //! C headers: [`include/linux/virtio.h`](srctree/include/linux/virtio.h),

@@ -96,8 +96,8 @@ impl<'a> Probe<'a> {
     ///
     /// # Errors
     ///
-    /// `ENODEV` when the device has no configuration space; `EIO` when it does not stop changing
-    /// while it is read.
+    /// `EINVAL` when the value does not lie within the first 256 bytes; `ENODEV` when the device has
+    /// no configuration space; `EIO` when it does not stop changing while it is read.
     ///
     /// Context: process; may sleep.
     pub(crate) fn read_config<T: FromBytes>(&self, offset: u32) -> Result<T> {

@@ -11,6 +11,11 @@ void rvsock_virtio_device_ready(struct virtio_device *vdev)
 	virtio_device_ready(vdev);
 }
 
+void rvsock_virtio_synchronize_cbs(struct virtio_device *vdev)
+{
+	virtio_synchronize_cbs(vdev);
+}
+
 void *rvsock_page_address(const struct page *page)
 {
 	return page_address(page);

@@ -48,7 +48,8 @@ pub(super) trait Part: Send + Sync {
     /// # Safety
     ///
     /// The device must have been reset after the part was [closed](Part::close) and an RCU grace
-    /// period went by, and its virtqueues must not have been deleted.
+    /// period went by, its interrupts must not look at its virtqueues any more, and these must not
+    /// have been deleted.
     unsafe fn discard(&self);
 }
 
@@ -95,23 +96,33 @@ impl Hardware {
     ///
     /// The parts must have been [closed](Hardware::close).
     unsafe fn release(self) {
+        let vdev = self.vdev.as_ptr();
+
+        // Resetting waits for interrupt handlers with some transports only, and a device may
+        // interrupt after it all the same. So the virtqueues are marked broken, which makes a
+        // handler pass them by, and then handlers that began before are waited for.
+        //
         // SAFETY: `vdev` is valid by the type invariants, and this is process context. No
         // notification is under way: the parts were closed, and a grace period has gone by.
-        unsafe { bindings::virtio_reset_device(self.vdev.as_ptr()) };
+        unsafe {
+            bindings::virtio_break_device(vdev);
+            bindings::virtio_reset_device(vdev);
+            bindings::rvsock_virtio_synchronize_cbs(vdev);
+        }
 
         for part in self.parts.iter() {
             // SAFETY: The device was reset right now, after the parts were closed and a grace
-            // period. Its virtqueues are deleted only below.
+            // period, and interrupt handlers pass its virtqueues by. These are deleted only below.
             unsafe { part.discard() };
         }
 
         if self.queues_found {
             // SAFETY: `vdev` is valid by the type invariants, and every transport that can find
-            // virtqueues can delete them. No part uses a virtqueue any more, and a device that was
-            // reset calls no callback.
+            // virtqueues can delete them. No part uses a virtqueue any more, and virtqueues that are
+            // broken call nothing back.
             unsafe {
-                if let Some(del_vqs) = (*(*self.vdev.as_ptr()).config).del_vqs {
-                    del_vqs(self.vdev.as_ptr());
+                if let Some(del_vqs) = (*(*vdev).config).del_vqs {
+                    del_vqs(vdev);
                 }
             }
         }

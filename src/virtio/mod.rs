@@ -27,7 +27,8 @@
 //! 1. The callbacks lose the driver's data, and all handles are closed.
 //! 2. `synchronize_rcu()`: no callback is running any more, and no notification is under way.
 //! 3. [`Driver::stop`].
-//! 4. The device is reset: it has given up every buffer.
+//! 4. The device is reset: it has given up every buffer. Interrupts that come all the same call
+//!    nothing back.
 //! 5. The buffers that it had are dropped.
 //! 6. The virtqueues are deleted, and the driver's data is released.
 //!

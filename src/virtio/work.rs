@@ -31,6 +31,9 @@ pub(crate) fn system_dfl() -> &'static Queue {
 
 /// Cancels work item `ID` of `item`, and waits until it is not running any more.
 ///
+/// For one that is not delayed. A delayed work item is a work item as well, so this compiles for it,
+/// but spins until its time has come: that is what [`cancel_delayed`] is for.
+///
 /// Returns whether it was pending; the reference to `item` that was enqueued is then dropped.
 /// Afterwards the work item neither is pending nor runs, unless it was enqueued again meanwhile.
 ///

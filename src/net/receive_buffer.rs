@@ -12,7 +12,10 @@ use super::{
 use crate::bindings;
 use core::ptr::NonNull;
 use kernel::{
-    alloc::Flags,
+    alloc::{
+        flags::__GFP_ZERO,
+        Flags, //
+    },
     error::to_result,
     prelude::*, //
 };
@@ -20,7 +23,8 @@ use kernel::{
 /// A buffer for a device to write to, of which the payload can become a [`SkBuff`] where it
 /// stands, without another allocation: what has arrived is never lost for want of memory.
 ///
-/// The device may go on writing when it should not, so no reference to the bytes is ever given.
+/// The device may go on writing when it should not, so no reference to the bytes is ever given. Bytes
+/// that no device wrote are zero.
 ///
 /// # Invariants
 ///
@@ -34,7 +38,9 @@ impl ReceiveBuffer {
     ///
     /// `ENOMEM`.
     pub(crate) fn new(order: u32, flags: Flags) -> Result<Self> {
-        let pages = Pages::new(order, flags)?;
+        // A device may say that it has written more than it has, and a bounce buffer copies back
+        // all that it was given: what was in the pages before would go to whoever reads.
+        let pages = Pages::new(order, flags | __GFP_ZERO)?;
         let size = pages.size();
         // INVARIANT: `from_pages` makes one fragment of the whole range.
         SkBuff::from_pages(pages, 0, size, flags)

@@ -114,7 +114,10 @@ impl SkBuff {
 
     /// A buffer whose payload is a range of `pages`, which are given back if that fails: for want
     /// of memory, or because there is no such range.
-    pub(crate) fn from_pages(
+    ///
+    /// The payload counts as filled, so the caller sees to it that the pages hold nothing that is
+    /// not to be seen.
+    pub(super) fn from_pages(
         pages: Pages,
         offset: usize,
         len: usize,

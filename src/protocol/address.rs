@@ -102,6 +102,15 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
+    /// Whether these can be the ends of a packet that a device brings to the guest `guest`: it is
+    /// for this guest, and from another machine.
+    pub(crate) fn is_between(self, guest: Cid) -> bool {
+        let from = self.peer.cid;
+        self.local.cid == guest
+            && from != guest
+            && !matches!(from, Cid::HYPERVISOR | Cid::LOCAL | Cid::ANY)
+    }
+
     /// The same connection as the other end sees it.
     #[allow(dead_code, reason = "for tests, which have both ends")]
     pub(crate) fn reversed(self) -> Flow {

@@ -162,8 +162,8 @@ pub(crate) struct Header {
 pub(crate) struct Invalid {
     /// For the counters.
     pub(crate) reason: DropReason,
-    /// A reset that the specification wants sent back.
-    pub(crate) answer: Option<HeaderBytes>,
+    /// A reset that the specification wants sent back, and the ends of the packet it answers.
+    pub(crate) answer: Option<(Flow, HeaderBytes)>,
 }
 
 impl Invalid {
@@ -197,10 +197,14 @@ impl Header {
             cid: cid(wire.dst_cid)?,
             port: Port(wire.dst_port.get()),
         };
+        let flow = Flow {
+            local: destination,
+            peer: source,
+        };
         // An unknown type is answered with a reset (5.10.6.4), but never a reset with a reset.
         let kind = SocketType::from_wire(wire.kind.get()).ok_or_else(|| Invalid {
             reason: DropReason::Type,
-            answer: (wire.op.get() != Operation::Reset as u16).then(|| wire.reset()),
+            answer: (wire.op.get() != Operation::Reset as u16).then(|| (flow, wire.reset())),
         })?;
         let operation =
             Operation::from_wire(wire.op.get()).ok_or(Invalid::silent(DropReason::Operation))?;
@@ -212,10 +216,7 @@ impl Header {
             return Err(Invalid::silent(DropReason::Payload));
         }
         Ok(Header {
-            flow: Flow {
-                local: destination,
-                peer: source,
-            },
+            flow,
             kind,
             operation,
             flags: wire.flags.get(),

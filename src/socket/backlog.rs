@@ -21,7 +21,10 @@ use crate::protocol::{
     packet::Header, //
 };
 use crate::transport::Incoming;
-use kernel::time::Jiffies;
+use kernel::{
+    sync::atomic::Relaxed,
+    time::Jiffies, //
+};
 
 /// Everything that waits for the owner of a socket to let go.
 #[derive(Default)]
@@ -37,6 +40,8 @@ pub(crate) struct Backlog {
     pub(super) transport_reset: bool,
     /// There is room for a credit update that is owed.
     pub(super) credit_due: bool,
+    /// `SO_RCVLOWAT` was changed by the owner of the socket.
+    pub(super) low_water_changed: bool,
 }
 
 impl Backlog {
@@ -62,8 +67,11 @@ impl Backlog {
             };
             match refused {
                 Ok(()) => state.settle(sock, true),
-                // It was in no queue just now, so it is taken.
-                Err(child) => drop(state.refused.push(child)),
+                Err(child) => {
+                    // Its lock cannot be taken under this one; its timer can.
+                    child.shared().refused.store(true, Relaxed);
+                    child.arm_timer(Jiffies::default());
+                }
             }
         }
         if core::mem::take(&mut self.transport_reset) {
@@ -75,9 +83,8 @@ impl Backlog {
         if core::mem::take(&mut self.credit_due) {
             state.pay_credit();
         }
-        if !state.refused.is_empty() {
-            // Their locks cannot be taken under this one: the timer turns them away.
-            sock.arm_timer(Jiffies::default());
+        if core::mem::take(&mut self.low_water_changed) {
+            state.low_water_changed(sock);
         }
     }
 

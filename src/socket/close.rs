@@ -28,10 +28,7 @@ use crate::protocol::{
 };
 use kernel::{
     prelude::*,
-    time::{
-        msecs_to_jiffies,
-        Msecs, //
-    },
+    time::Msecs, //
 };
 
 /// How long a closed connection waits for the peer's reset.
@@ -80,8 +77,9 @@ pub(super) fn shutdown(sock: &Sock<Vsock>, how: How) -> Result {
 pub(super) fn release(sock: &Sock<Vsock>) {
     let mut state = sock.lock();
     let mut refused = SockQueue::new();
-    state.stage = match core::mem::replace(&mut state.stage, Stage::Closed) {
-        Stage::Connecting(link) | Stage::Connected(link) => close(sock, link),
+    let stage = core::mem::replace(&mut state.stage, Stage::Closed);
+    state.stage = match stage {
+        Stage::Connecting(link) | Stage::Connected(link) => close(sock, &mut state, link),
         Stage::Listening(listener) => {
             (_, refused) = listener.into_parts();
             Stage::Closed
@@ -98,7 +96,7 @@ pub(super) fn release(sock: &Sock<Vsock>) {
 }
 
 /// Closes a connection. What was not read is lost, and the peer is told so.
-fn close(sock: &Sock<Vsock>, mut link: Link) -> Stage {
+fn close(sock: &Sock<Vsock>, state: &mut State, mut link: Link) -> Stage {
     sock.stop_timer();
     let unread = link.queue.len() > 0;
     if let Some(control) = link.wire.close(unread) {
@@ -106,7 +104,7 @@ fn close(sock: &Sock<Vsock>, mut link: Link) -> Stage {
     }
     link.queue = ReceiveQueue::default();
     if link.phase() == Phase::Closing {
-        sock.arm_timer(msecs_to_jiffies(CLOSE_TIMEOUT_MS));
+        state.await_answer(sock, CLOSE_TIMEOUT_MS);
         Stage::Closing(link)
     } else {
         link.leave_table();
@@ -116,11 +114,16 @@ fn close(sock: &Sock<Vsock>, mut link: Link) -> Stage {
 
 /// The timer of the socket expired: an answer did not come in time, or no more data.
 pub(super) fn expired(sock: &Sock<Vsock>, state: &mut State) {
-    if let Some(link) = state.link_mut() {
-        if let Some(control) = link.wire.timeout() {
-            link.send_control(control);
+    let overdue = state.is_overdue();
+    match state.link_mut() {
+        Some(link) if overdue => {
+            if let Some(control) = link.wire.timeout() {
+                link.send_control(control);
+            }
         }
+        _ => {}
     }
     state.check_for_stall(sock);
+    state.ask_again(sock);
     state.settle(sock, false);
 }

@@ -42,7 +42,8 @@ use crate::protocol::{
 };
 use kernel::{
     prelude::*,
-    sync::aref::ARef, //
+    sync::aref::ARef,
+    time::msecs_to_jiffies, //
 };
 
 /// `connect(2)`.
@@ -69,10 +70,14 @@ pub(super) fn connect(sock: &Sock<Vsock>, bytes: &[u8], nonblocking: bool) -> Re
     }
     let timeout = sock.shared().options.connect_timeout();
     if nonblocking {
-        sock.arm_timer(timeout);
+        state.await_answer(sock, timeout);
         return Err(EINPROGRESS);
     }
-    wait(sock, &mut state, Timeout::from_jiffies(timeout))
+    wait(
+        sock,
+        &mut state,
+        Timeout::from_jiffies(msecs_to_jiffies(timeout)),
+    )
 }
 
 /// Sends the request. On failure the socket is as it was, but for an address if it had none.

@@ -43,6 +43,7 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::Relaxed,
         Arc, //
     },
 };
@@ -123,16 +124,24 @@ impl Context {
         self.bound.find(&local).or_else(|| self.bound.find(&any))
     }
 
-    /// Ends all connections that go over `device`.
+    /// Ends all connections that go over `device`. Process context.
     fn reset_connections(&self, device: &Device<Self>) {
-        self.connected.for_each(|sock| match sock.lock_bh() {
-            Bh::Free(mut state) => {
-                if state.link_mut().is_some_and(|link| link.is_on(device)) {
-                    state.transport_reset(&sock);
+        // A walk in which connections leave the table may pass others over.
+        let mut found = true;
+        while found {
+            found = false;
+            self.connected.for_each(|sock| match sock.lock_bh() {
+                Bh::Free(mut state) => {
+                    if state.link_mut().is_some_and(|link| link.is_on(device)) {
+                        state.transport_reset(&sock);
+                        found = true;
+                    }
                 }
-            }
-            Bh::Busy(mut backlog) => backlog.transport_reset = true,
-        });
+                Bh::Busy(mut backlog) => {
+                    found |= !core::mem::replace(&mut backlog.transport_reset, true);
+                }
+            });
+        }
     }
 }
 
@@ -178,15 +187,12 @@ impl State {
 
 /// The timer of a socket expired. BH.
 pub(super) fn timer(sock: &Sock<Vsock>) {
-    let mut refused = match sock.lock_bh() {
-        Bh::Free(mut state) => {
-            close::expired(sock, &mut state);
-            core::mem::take(&mut state.refused)
-        }
-        Bh::Busy(mut backlog) => {
-            backlog.expired = true;
-            return;
-        }
-    };
-    listen::turn_all_away(&mut refused);
+    if sock.shared().refused.load(Relaxed) {
+        listen::turn_away(sock);
+        return;
+    }
+    match sock.lock_bh() {
+        Bh::Free(mut state) => close::expired(sock, &mut state),
+        Bh::Busy(mut backlog) => backlog.expired = true,
+    }
 }

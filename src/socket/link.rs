@@ -79,8 +79,8 @@ impl Link {
         }
     }
 
-    /// Handles a packet of this connection. Its payload has been put aside by the caller if it is
-    /// not in `payload`. Returns whether the payload now belongs to the queue.
+    /// Handles the header of a packet of this connection, and sends the answer if there is one.
+    /// Returns what the caller is to do with the payload.
     pub(super) fn packet(&mut self, sock: &Sock<Vsock>, header: &Header) -> Payload {
         let disposition = self.wire.packet(header);
         match disposition.reply {
@@ -101,9 +101,14 @@ impl Link {
         core::ptr::eq(&*self.device, device)
     }
 
-    /// Whether the device is gone.
+    /// Whether the device can no longer carry this connection: it is gone, or has another CID.
     pub(super) fn is_orphaned(&self) -> bool {
-        self.device.is_gone()
+        self.device.is_gone() || self.device.cid() != self.wire.flow().local.cid
+    }
+
+    /// Whether packets for this connection find it.
+    pub(super) fn is_in_table(&self) -> bool {
+        self.entry.is_some()
     }
 
     /// Leaves the table: packets for this connection are from now on for nobody.

@@ -186,8 +186,9 @@ pub(super) fn request(
         }
     };
     if let Some(child) = refused {
+        // That tells the peer, too.
         turn_away(&child);
-        return Err(DropReason::Backlog);
+        listener.shared().context.count_drop(DropReason::Backlog);
     }
     Ok(())
 }
@@ -208,6 +209,9 @@ fn child(
     link.send_control(Control::Response);
     // Nobody else has the child, so no task owns it.
     if let Bh::Free(mut state) = child.lock_bh() {
+        if link.is_orphaned() {
+            link.wire.transport_reset();
+        }
         state.stage = Stage::Connected(link);
         state.settle(&child, false);
     }

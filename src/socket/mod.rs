@@ -47,7 +47,10 @@ use crate::net::sock::{
 };
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::Atomic,
+        Arc, //
+    },
 };
 
 /// The family.
@@ -58,6 +61,8 @@ pub(crate) struct Vsock;
 pub(crate) struct Shared {
     context: Arc<Context>,
     options: Options,
+    /// A connection that came when its listener had stopped: its timer turns it away.
+    refused: Atomic<bool>,
     #[pin]
     published: Published,
 }
@@ -67,6 +72,7 @@ impl Shared {
         try_pin_init!(Self {
             context,
             options,
+            refused: Atomic::new(false),
             published <- Published::new(),
         })
     }

@@ -35,6 +35,7 @@ use crate::net::{
         Family,
         Slot, //
     },
+    guard::Bh,
     message::{
         MsgFlags,
         ReceiveMessage,
@@ -163,6 +164,10 @@ impl Operations for Vsock {
         sock.set_receive_low_water(value);
         // Sleeping readers look again, and so do pollers.
         sock.shared().published.low_water_changed(sock);
+        // The caller owns the socket, so what concerns the peer waits until it lets go.
+        if let Bh::Busy(mut backlog) = sock.lock_bh() {
+            backlog.low_water_changed = true;
+        }
         Ok(())
     }
 }

@@ -21,10 +21,7 @@ use kernel::{
         Atomic,
         Relaxed, //
     },
-    time::{
-        msecs_to_jiffies,
-        Jiffies, //
-    },
+    time::Msecs, //
 };
 use zerocopy_derive::{
     FromBytes,
@@ -100,9 +97,9 @@ impl Options {
         self.largest_buffer.load(Relaxed)
     }
 
-    /// How long a connect may take.
-    pub(super) fn connect_timeout(&self) -> Jiffies {
-        msecs_to_jiffies(self.connect_timeout.load(Relaxed))
+    /// How long a connect may take, in milliseconds.
+    pub(super) fn connect_timeout(&self) -> Msecs {
+        self.connect_timeout.load(Relaxed)
     }
 }
 

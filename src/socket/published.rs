@@ -209,7 +209,11 @@ impl Published {
     fn edges(sock: &Sock<Vsock>, old: &Snapshot, new: &Snapshot, arrived: bool) -> PollEvents {
         let mut events = PollEvents::NONE;
         let ended = new.receive_ended && !old.receive_ended;
-        if ended || (arrived && new.available >= Self::readable_at(sock, new)) {
+        let readable = |snapshot: &Snapshot| {
+            snapshot.receive_ended || snapshot.available >= Self::readable_at(sock, snapshot)
+        };
+        // Each arrival is an edge, and so is a window that now makes less enough.
+        if readable(new) && (arrived || !readable(old)) {
             events |= PollEvents::IN | PollEvents::RDNORM;
         }
         if ended {

@@ -10,6 +10,7 @@
 
 use super::{
     link::Link,
+    published::Level,
     state::State,
     Vsock, //
 };
@@ -24,7 +25,10 @@ use crate::net::{
     },
     sock::Sock,
     timeout::Timeout,
-    wait::Woken, //
+    wait::{
+        Turn,
+        Woken, //
+    },
 };
 use crate::protocol::wake;
 use kernel::prelude::*;
@@ -118,6 +122,7 @@ pub(super) fn receive(
     } else {
         call.wait(&mut state, &mut timeout)?
     };
+    call.help_next(&mut state)?;
     call.result(reason)
 }
 
@@ -186,45 +191,75 @@ impl Call<'_, '_> {
         state: &mut Owned<'_, Vsock>,
         timeout: &mut Timeout,
     ) -> Result<Option<Error>> {
-        let sock = self.sock;
+        let readers = &self.sock.shared().published.readers;
         let need = self.need(state.connected()?);
-        sock.shared()
-            .published
-            .readers
-            .with_turn(need, |turn| loop {
-                if !self.is_met(state)? {
-                    // It may have come while the socket was owned.
-                    state.flush_backlog();
-                }
-                let stalled = core::mem::take(&mut state.stalled) && self.mode != Mode::Peek;
+        readers.with_turn(need, |turn| loop {
+            if !self.is_met(state)? {
+                // It may have come while the socket was owned.
+                state.flush_backlog();
+            }
+            self.lower_target();
+            let stalled = core::mem::take(&mut state.stalled) && self.mode != Mode::Peek;
+            if self.take_in_turn(state, turn, stalled)? {
                 if stalled {
-                    sock.shared().context.count_stall();
+                    self.sock.shared().context.count_stall();
                 }
-                if (stalled || self.is_met(state)?) && turn.ready() {
-                    self.take(state)?;
-                    if self.is_over() || self.is_at_end(state)? {
-                        return Ok(None);
-                    }
-                    continue;
+                if self.is_over() || self.is_at_end(state)? {
+                    return Ok(None);
                 }
-                let link = state.connected()?;
-                let need = self.need(link);
-                if link.wire.before_sleep(need) {
-                    link.send_credit(sock);
-                }
-                turn.set_need(need);
-                let reason = match turn.sleep(state, timeout) {
-                    Woken::Ready => {
-                        self.lower_target();
-                        continue;
-                    }
-                    Woken::Signal => timeout.interrupted_error(),
-                    Woken::TimedOut => EAGAIN,
-                };
-                // Data go before signals, and signals before timeouts.
+                continue;
+            }
+            let link = state.connected()?;
+            if link.wire.before_sleep(self.need(link)) {
+                link.send_credit(self.sock);
+            }
+            let reason = match turn.sleep(state, timeout) {
+                Woken::Ready => continue,
+                Woken::Signal => timeout.interrupted_error(),
+                Woken::TimedOut => EAGAIN,
+            };
+            // Data go before signals, and signals before timeouts.
+            self.take_in_turn(state, turn, true)?;
+            return Ok(Some(reason));
+        })
+    }
+
+    /// Takes what is there if it is this call's turn and its need is met; with `less`, if there is
+    /// anything at all. Returns whether that was so.
+    fn take_in_turn(
+        &mut self,
+        state: &mut State,
+        turn: &Turn<'_, Level>,
+        less: bool,
+    ) -> Result<bool> {
+        let link = state.connected()?;
+        let need = self.need(link);
+        if less {
+            turn.set_need(need.min(link.queue.len()).max(1));
+            if turn.ready() {
                 self.take(state)?;
-                return Ok(Some(reason));
-            })
+                return Ok(true);
+            }
+        }
+        turn.set_need(need);
+        if turn.ready() {
+            self.take(state)?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Who sleeps behind this call measured the peer's credit before this call took from the queue,
+    /// and may need more than the peer now believes it may send.
+    fn help_next(&self, state: &mut State) -> Result {
+        if self.sock.shared().published.readers.has_sleepers() {
+            let link = state.connected()?;
+            let window = link.wire.window() as usize;
+            if link.wire.before_sleep(window) {
+                link.send_credit(self.sock);
+            }
+        }
+        Ok(())
     }
 
     /// What the call returns. `reason` is why it stopped short, if it did.

@@ -6,6 +6,10 @@
 
 use super::{
     link::Link,
+    state::{
+        ASK_AT_MOST_MS,
+        ASK_MS, //
+    },
     Vsock, //
 };
 use crate::net::{
@@ -29,15 +33,8 @@ use crate::protocol::packet::{
 };
 use kernel::{
     prelude::*,
-    time::{
-        msecs_to_jiffies,
-        Msecs, //
-    },
+    time::msecs_to_jiffies, //
 };
-
-/// How long a sender waits for credit before it asks for it again: at first, and at most.
-const ASK_AGAIN_MS: Msecs = 10;
-const ASK_AGAIN_AT_MOST_MS: Msecs = 1000;
 
 /// `send(2)` on a stream.
 ///
@@ -66,11 +63,15 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
     let mut sent = 0;
     let result = loop {
         let link = state.connected()?;
-        if link.wire.send_ended() {
-            break sock.take_error().and_then(|()| Err(message.pipe_error()));
-        }
         if sent == len {
             break Ok(());
+        }
+        if link.wire.send_ended() {
+            if sent > 0 {
+                // The next call is told.
+                break Ok(());
+            }
+            break sock.take_error().and_then(|()| Err(message.pipe_error()));
         }
         let sendable = link.wire.sendable() as usize;
         if sendable == 0 {
@@ -118,18 +119,19 @@ fn wait_for_credit(
 ) -> Result {
     // It may have come while the socket was owned.
     state.flush_backlog();
-    let mut interval = ASK_AGAIN_MS;
+    let mut interval = ASK_MS;
     sock.shared().published.writers.with_turn(1, |turn| loop {
         let link = state.connected()?;
         if link.wire.sendable() > 0 || link.wire.send_ended() {
             return Ok(());
         }
         if timeout.is_zero() {
+            state.ask_for_credit(sock);
             return Err(EAGAIN);
         }
         link.send_control(Control::CreditRequest);
         let limit = Timeout::from_jiffies(msecs_to_jiffies(interval));
-        interval = interval.saturating_mul(2).min(ASK_AGAIN_AT_MOST_MS);
+        interval = interval.saturating_mul(2).min(ASK_AT_MOST_MS);
         match turn.sleep_at_most(state, timeout, limit) {
             Woken::Ready => return Ok(()),
             Woken::Signal => return Err(timeout.interrupted_error()),

@@ -22,7 +22,6 @@ use crate::net::{
         Shutdown,
         Sock, //
     },
-    sock_queue::SockQueue, //
 };
 use crate::protocol::{
     connection::{
@@ -30,7 +29,10 @@ use crate::protocol::{
         Payload,
         Phase, //
     },
-    packet::Header,
+    packet::{
+        Control,
+        Header, //
+    },
     reason::DropReason,
     wake, //
 };
@@ -38,6 +40,9 @@ use kernel::{
     prelude::*,
     time::{
         msecs_to_jiffies,
+        Delta,
+        Instant,
+        Monotonic,
         Msecs, //
     },
 };
@@ -45,6 +50,14 @@ use kernel::{
 /// How long nothing may arrive before a sleeping reader takes what is queued, in milliseconds. Long
 /// enough for a peer that was only held up not to cost its reader another wake-up.
 const STALL_MS: Msecs = 200;
+
+/// How much too early a timer may seem to fire, in milliseconds.
+const EARLY_MS: i64 = 10;
+
+/// How long the peer is given to answer a sender that has no credit before it is asked again: at
+/// first, and at most, in milliseconds.
+pub(super) const ASK_MS: Msecs = 10;
+pub(super) const ASK_AT_MOST_MS: Msecs = 1000;
 
 /// What a socket is at the moment.
 ///
@@ -74,11 +87,14 @@ pub(super) enum Stage {
 /// All of a socket that its lock protects.
 pub(crate) struct State {
     pub(super) stage: Stage,
-    /// Children that came while the listener stopped listening, to be turned away.
-    pub(super) refused: SockQueue<Vsock>,
     /// A reader sleeps, and nothing has arrived for a while although much is queued: it is to take
     /// that, in case the peer has a limit that it does not tell.
     pub(super) stalled: bool,
+    /// When the answer to a request or to a close is due; see [`State::await_answer`].
+    deadline: Option<Instant<Monotonic>>,
+    /// A sender that does not wait found no credit: after how many milliseconds the peer is to be
+    /// asked for it again.
+    asking: Option<Msecs>,
     /// What was published last.
     published: Snapshot,
 }
@@ -88,8 +104,9 @@ impl State {
     pub(super) fn new() -> Self {
         State {
             stage: Stage::Unbound,
-            refused: SockQueue::new(),
             stalled: false,
+            deadline: None,
+            asking: None,
             published: Snapshot::IDLE,
         }
     }
@@ -118,6 +135,8 @@ impl State {
         let stage = match (&self.stage, self.phase()) {
             (Stage::Connecting(_), Some(Phase::Connecting)) => None,
             (Stage::Connected(_), Some(Phase::Established)) => None,
+            // Its end was seen before.
+            (Stage::Connected(link), Some(Phase::Closed(_))) if !link.is_in_table() => None,
             (Stage::Closing(_), Some(Phase::Closing)) => None,
             (_, Some(phase)) => Some(phase),
             (_, None) => None,
@@ -129,6 +148,54 @@ impl State {
         self.publish(sock, arrived);
         if arrived {
             self.watch_for_stall(sock);
+        }
+    }
+
+    /// Sets the timer for the answer to a request or to a close.
+    pub(super) fn await_answer(&mut self, sock: &Sock<Vsock>, ms: Msecs) {
+        self.deadline = Some(Instant::now() + Delta::from_millis(i64::from(ms)));
+        sock.arm_timer(msecs_to_jiffies(ms));
+    }
+
+    /// Whether the answer is overdue. A timer that was set for something else, or that fires late,
+    /// changes nothing.
+    pub(super) fn is_overdue(&self) -> bool {
+        // Jiffies may be one less than what they were asked for.
+        let early = Delta::from_millis(EARLY_MS);
+        self.deadline
+            .is_some_and(|deadline| !(Instant::now() - deadline + early).is_negative())
+    }
+
+    /// A sender that does not wait found no credit. The peer is asked for it, now and again by the
+    /// timer: some announce free space only by a rule of their own.
+    pub(super) fn ask_for_credit(&mut self, sock: &Sock<Vsock>) {
+        if self.asking.is_none() {
+            self.asking = Some(ASK_MS);
+            self.ask_again(sock);
+        }
+    }
+
+    /// Asks again if there still is no credit. Called by the timer.
+    pub(super) fn ask_again(&mut self, sock: &Sock<Vsock>) {
+        let Some(interval) = self.asking else {
+            return;
+        };
+        match &mut self.stage {
+            Stage::Connected(link) if link.wire.sendable() == 0 && !link.wire.send_ended() => {
+                link.send_control(Control::CreditRequest);
+                self.asking = Some(interval.saturating_mul(2).min(ASK_AT_MOST_MS));
+                sock.arm_timer(msecs_to_jiffies(interval));
+            }
+            _ => self.asking = None,
+        }
+    }
+
+    /// `SO_RCVLOWAT` was changed: the peer may have to hear of free space for it to be reached.
+    pub(super) fn low_water_changed(&mut self, sock: &Sock<Vsock>) {
+        if let Some(link) = self.link_mut() {
+            if link.wire.read(0, sock.receive_low_water()) {
+                link.send_credit(sock);
+            }
         }
     }
 
@@ -189,7 +256,6 @@ impl State {
                 }
                 Stage::Connected(link)
             }
-            (Stage::Connected(link), Phase::Closing) => Stage::Closing(link),
             (Stage::Closing(mut link), Phase::Closed(_)) => {
                 sock.stop_timer();
                 link.leave_table();

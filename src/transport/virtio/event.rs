@@ -6,11 +6,13 @@
 
 use super::{
     Device,
-    EVENT_LEN, //
+    EVENT_LEN,
+    EVENT_WORK, //
 };
 use crate::protocol::reason::DropReason;
 use crate::transport::Receiver;
 use crate::virtio::{
+    work,
     SmallBuffer,
     Used, //
 };
@@ -24,6 +26,12 @@ use kernel::{
 
 /// The device lost all connections, and may have given the guest another CID.
 const TRANSPORT_RESET: u32 = 0;
+
+/// Events that one run handles before other work has a turn.
+const BUDGET: usize = 64;
+
+/// How many resets of one device are written to the log.
+const LOGGED_RESETS: u32 = 16;
 
 /// How many event buffers the device is given.
 const BUFFERS: usize = 8;
@@ -49,7 +57,7 @@ pub(super) fn run<R: Receiver>(this: &Arc<Device<R>>) {
         this.receiver.transport_reset(this);
         return;
     }
-    loop {
+    for _ in 0..BUDGET {
         let used = {
             let mut queue = this.event.lock();
             match queue.take() {
@@ -72,6 +80,8 @@ pub(super) fn run<R: Receiver>(this: &Arc<Device<R>>) {
         };
         kick.notify();
     }
+    // An error says that it is scheduled already.
+    let _ = work::system_dfl().enqueue::<_, EVENT_WORK>(this.clone());
 }
 
 /// Handles one event. Gives its buffer back.
@@ -84,12 +94,19 @@ fn event<R: Receiver>(
         return used.buffer;
     }
     if u32::from_le_bytes(used.buffer.read()) == TRANSPORT_RESET {
+        // A host may raise any number of them.
+        let may_log = this.resets.fetch_add(1, Relaxed) < LOGGED_RESETS;
         match this.read_cid() {
             Ok(cid) => {
                 this.cid.store(cid.0, Relaxed);
-                pr_info!("transport reset, guest CID {}\n", cid.0);
+                if may_log {
+                    pr_info!("transport reset, guest CID {}\n", cid.0);
+                }
             }
-            Err(_) => pr_err!("the device offers a reserved CID; the old one is kept\n"),
+            Err(_) if may_log => {
+                pr_err!("the device offers a reserved CID; the old one is kept\n");
+            }
+            Err(_) => {}
         }
         this.receiver.transport_reset(this);
     }

@@ -34,12 +34,16 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
-            Relaxed,
-            Release, //
+            Full,
+            Relaxed, //
         },
         static_lock_class,
         Arc,
         ArcBorrow, //
+    },
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
     },
     workqueue::{
         self,
@@ -74,6 +78,8 @@ pub(crate) struct Device<R: Receiver> {
     cid: Atomic<u32>,
     /// The device was taken away, or broke the rules of its queues.
     gone: Atomic<bool>,
+    /// How often the device said that it lost all connections.
+    resets: Atomic<u32>,
     /// Packets wait for room in the transmit queue.
     congested: Atomic<bool>,
     receive: Queue<ReceiveBuffer, ()>,
@@ -86,13 +92,16 @@ pub(crate) struct Device<R: Receiver> {
     #[pin]
     event_work: Work<Self, EVENT_WORK>,
     #[pin]
-    refill_work: DelayedWork<Self, REFILL_WORK>,
+    retry_work: DelayedWork<Self, RETRY_WORK>,
 }
 
 const RECEIVE_WORK: u64 = 0;
 const TRANSMIT_WORK: u64 = 1;
 const EVENT_WORK: u64 = 2;
-const REFILL_WORK: u64 = 3;
+const RETRY_WORK: u64 = 3;
+
+/// How long to wait before memory is looked for again, in milliseconds.
+const RETRY_MS: Msecs = 10;
 
 impl_has_work! {
     impl{R: Receiver} HasWork<Device<R>, 0> for Device<R> { self.receive_work }
@@ -101,7 +110,7 @@ impl_has_work! {
 }
 
 impl_has_delayed_work! {
-    impl{R: Receiver} HasDelayedWork<Device<R>, 3> for Device<R> { self.refill_work }
+    impl{R: Receiver} HasDelayedWork<Device<R>, 3> for Device<R> { self.retry_work }
 }
 
 impl<R: Receiver> WorkItem<RECEIVE_WORK> for Device<R> {
@@ -128,11 +137,12 @@ impl<R: Receiver> WorkItem<EVENT_WORK> for Device<R> {
     }
 }
 
-impl<R: Receiver> WorkItem<REFILL_WORK> for Device<R> {
+impl<R: Receiver> WorkItem<RETRY_WORK> for Device<R> {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
         receive::refill(&this, GFP_KERNEL);
+        this.complete();
     }
 }
 
@@ -151,10 +161,20 @@ impl<R: Receiver> Device<R> {
         checked_cid(self.config.read::<U64>(CONFIG_GUEST_CID)?)
     }
 
+    /// Looks for memory again in a while: to refill the receive queue, and to send what waits. Any
+    /// context but a hard interrupt.
+    fn retry_later(self: &Arc<Self>) {
+        if !self.is_gone() {
+            let delay = msecs_to_jiffies(RETRY_MS);
+            // An error says that it is scheduled already.
+            let _ = work::system_dfl().enqueue_delayed::<_, RETRY_WORK>(self.clone(), delay);
+        }
+    }
+
     /// The device broke the rules of its queues: it carries nothing any more, and its connections
     /// end. The guest and its other sockets go on. BH or process context.
     fn fail(this: &Arc<Self>) {
-        if !this.gone.xchg(true, kernel::sync::atomic::Full) {
+        if !this.gone.xchg(true, Full) {
             pr_err!("the virtio device broke its queues and is out of use; rebind it to go on\n");
             // In process context, where all connections can be walked.
             let _ = work::system_dfl().enqueue::<_, EVENT_WORK>(this.clone());
@@ -205,6 +225,7 @@ impl<R: Receiver> Driver for Device<R> {
                 config,
                 cid: Atomic::new(cid.0),
                 gone: Atomic::new(false),
+                resets: Atomic::new(0),
                 congested: Atomic::new(false),
                 receive,
                 transmit,
@@ -212,7 +233,7 @@ impl<R: Receiver> Driver for Device<R> {
                 receive_work <- new_work!("rvsock rx"),
                 transmit_work <- new_work!("rvsock tx"),
                 event_work <- new_work!("rvsock event"),
-                refill_work <- new_delayed_work!("rvsock refill"),
+                retry_work <- new_delayed_work!("rvsock retry"),
             }),
             GFP_KERNEL,
         )
@@ -245,14 +266,15 @@ impl<R: Receiver> Driver for Device<R> {
 
     fn stop(this: ArcBorrow<'_, Self>) {
         let this = Arc::from(this);
-        this.gone.store(true, Release);
-        this.receiver.detach(&this);
-        // The receive work schedules itself, so it comes first and looks at `gone`; it also
-        // schedules the refill.
+        // Work that schedules work looks at this first.
+        this.gone.xchg(true, Full);
         work::cancel::<_, RECEIVE_WORK>(&this);
-        work::cancel::<_, TRANSMIT_WORK>(&this);
         work::cancel::<_, EVENT_WORK>(&this);
-        work::cancel_delayed::<_, REFILL_WORK>(&this);
+        work::cancel_delayed::<_, RETRY_WORK>(&this);
+        // No packet is being handled any more, so no connection is made behind this.
+        this.receiver.detach(&this);
+        // Senders that still had the device may have scheduled this; they find it closed.
+        work::cancel::<_, TRANSMIT_WORK>(&this);
         this.discard_unsent();
     }
 }

@@ -4,12 +4,10 @@
 
 use super::{
     Device,
-    RECEIVE_WORK,
-    REFILL_WORK, //
+    RECEIVE_WORK, //
 };
 use crate::net::receive_buffer::ReceiveBuffer;
 use crate::protocol::{
-    address::Cid,
     packet::{
         Header,
         HEADER_LEN, //
@@ -21,14 +19,13 @@ use crate::transport::{
     Receiver, //
 };
 use crate::virtio::{
-    work,
+    QueueGuard,
     Used, //
 };
 use kernel::{
     alloc::Flags,
     prelude::*,
     sync::Arc,
-    time::msecs_to_jiffies,
     workqueue, //
 };
 
@@ -38,14 +35,14 @@ const BUDGET: usize = 256;
 /// Order of the pages of a receive buffer: 4 KiB, header included.
 const BUFFER_ORDER: u32 = 0;
 
-/// How long to wait for memory before the queue is refilled by other means.
-const REFILL_DELAY_MS: u32 = 10;
-
 /// Handles what the device has received. BH.
 pub(super) fn run<R: Receiver>(this: Arc<Device<R>>) {
     let mut kept = 0;
     this.receive.lock().disable_callbacks();
     for _ in 0..BUDGET {
+        if this.is_gone() {
+            return;
+        }
         let Some(used) = next(&this) else {
             finish(&this, kept);
             return;
@@ -102,15 +99,16 @@ fn packet<R: Receiver>(this: &Arc<Device<R>>, used: Used<ReceiveBuffer>) -> Opti
         Ok(header) => header,
         Err(invalid) => {
             this.receiver.count_drop(invalid.reason);
-            if let Some(reset) = invalid.answer {
-                this.send_reset(reset);
+            // What was not for this guest is not answered in its name.
+            if let Some((flow, reset)) = invalid.answer {
+                if flow.is_between(this.cid()) {
+                    this.send_reset(reset);
+                }
             }
             return Some(buffer);
         }
     };
-    let source = header.flow.peer.cid;
-    let is_foreign = !matches!(source, Cid::HYPERVISOR | Cid::LOCAL | Cid::ANY);
-    if header.flow.local.cid != this.cid() || source == this.cid() || !is_foreign {
+    if !header.flow.is_between(this.cid()) {
         this.receiver.count_drop(DropReason::Address);
         return Some(buffer);
     }
@@ -121,32 +119,33 @@ fn packet<R: Receiver>(this: &Arc<Device<R>>, used: Used<ReceiveBuffer>) -> Opti
     payload.into_buffer()
 }
 
-/// Gives one buffer to the device.
+/// Gives one buffer to the device. Where that fails the buffer is dropped: a refill has taken its
+/// place, or one is due for want of memory, or the device is gone.
 fn give_back<R: Receiver>(this: &Device<R>, buffer: ReceiveBuffer) {
-    // It fails only for a device that is gone: there was room for the one that came out.
-    let _ = this.receive.lock().add_in(buffer);
+    let rejected = this.receive.lock().add_in(buffer);
+    drop(rejected);
 }
 
-/// After a run: tells the device of new buffers, and looks for memory if too few are left.
+/// Whether less than a quarter of the queue is filled.
+fn is_low<R: Receiver>(this: &Device<R>, queue: &QueueGuard<'_, ReceiveBuffer, ()>) -> bool {
+    queue.free_slots() > this.receive.capacity() / 4 * 3
+}
+
+/// After a run: tells the device of new buffers, and looks for memory if some are missing.
 fn finish<R: Receiver>(this: &Arc<Device<R>>, kept: usize) {
     let (kick, few) = {
         let mut queue = this.receive.lock();
-        let few = queue.free_slots() > this.receive.capacity() / 4 * 3;
-        (queue.kick_prepare(), few)
+        (queue.kick_prepare(), is_low(this, &queue))
     };
     kick.notify();
-    if kept > 0 {
+    if kept > 0 || few {
         refill(this, GFP_NOWAIT);
-    }
-    if few && !this.is_gone() {
-        let delay = msecs_to_jiffies(REFILL_DELAY_MS);
-        // An error says that it is scheduled already.
-        let _ = work::system_dfl().enqueue_delayed::<_, REFILL_WORK>(this.clone(), delay);
     }
 }
 
-/// Fills the queue as far as memory goes. `flags` say in which context.
-pub(super) fn refill<R: Receiver>(this: &Device<R>, flags: Flags) {
+/// Fills the queue as far as memory goes. `flags` say in which context. While the queue is nearly
+/// empty it is tried again and again: with no buffer no interrupt would come to do so.
+pub(super) fn refill<R: Receiver>(this: &Arc<Device<R>>, flags: Flags) {
     loop {
         if this.receive.lock().free_slots() == 0 {
             break;
@@ -158,6 +157,12 @@ pub(super) fn refill<R: Receiver>(this: &Device<R>, flags: Flags) {
             break;
         }
     }
-    let kick = this.receive.lock().kick_prepare();
+    let (kick, few) = {
+        let mut queue = this.receive.lock();
+        (queue.kick_prepare(), is_low(this, &queue))
+    };
     kick.notify();
+    if few {
+        this.retry_later();
+    }
 }

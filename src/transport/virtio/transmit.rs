@@ -6,7 +6,10 @@
 //! wait in order. Two kinds do not: a credit update is owed by its connection and made when there
 //! is room, and a reset for nobody waits in a ring of its own, which may forget.
 
-use super::Device;
+use super::{
+    Device,
+    TRANSMIT_WORK, //
+};
 use crate::net::{
     skb::SkBuff,
     skb_queue::SkBuffQueue,
@@ -27,6 +30,7 @@ use crate::transport::{
 };
 use crate::virtio::QueueGuard;
 use kernel::{
+    alloc::flags::__GFP_NOWARN,
     prelude::*,
     sync::{
         aref::ARef,
@@ -36,6 +40,7 @@ use kernel::{
         },
         Arc, //
     },
+    workqueue, //
 };
 
 /// The place of a socket in a queue that is this one's: the other one is its listener's.
@@ -136,10 +141,17 @@ impl<R: Receiver> Device<R> {
         let (kick, sent) = {
             let mut queue = self.transmit.lock();
             let sent = reclaim::<R>(&mut queue);
+            // Whoever takes out what was sent also sends what waits for that room: the interrupt
+            // for it finds nothing used any more, and may not be told of.
+            self.flush(&mut queue);
             if queue.pending.is_empty() {
                 self.add(&mut queue, packet);
             } else {
                 queue.pending.push_back(packet);
+            }
+            if queue.pending.is_empty() && !queue.owing.is_empty() {
+                // Their sockets cannot be locked here. An error says that it is scheduled already.
+                let _ = workqueue::system_bh().enqueue::<_, TRANSMIT_WORK>(self.clone());
             }
             (queue.kick_prepare(), sent)
         };
@@ -147,14 +159,18 @@ impl<R: Receiver> Device<R> {
         drop(sent);
     }
 
-    /// Gives a packet to the device. Without room it waits; a device that is gone loses it.
-    /// Returns whether there was room.
+    /// Gives a packet to the device. Without room, or memory to describe it, it waits; a device
+    /// that is gone loses it. Returns whether it need not wait.
     fn add(self: &Arc<Self>, queue: &mut Guard<'_, R>, packet: SkBuff) -> bool {
         match queue.add_out(packet) {
             Ok(()) => true,
-            Err((error, packet)) if error == ENOSPC => {
+            Err((error, packet)) if error == ENOSPC || error == ENOMEM => {
                 queue.pending.push_front(packet);
                 self.congested.store(true, Release);
+                if error == ENOMEM {
+                    // Nothing of the device's may come to an end that would tell to try again.
+                    self.retry_later();
+                }
                 false
             }
             Err(_) => {
@@ -199,6 +215,9 @@ impl<R: Receiver> Device<R> {
 
     /// Sends what waits, as far as there is room and memory.
     fn flush(self: &Arc<Self>, queue: &mut Guard<'_, R>) {
+        if queue.pending.is_empty() && queue.unsent.front().is_none() {
+            return;
+        }
         while let Some(packet) = queue.pending.pop_front() {
             if !self.add(queue, packet) {
                 return;
@@ -207,6 +226,7 @@ impl<R: Receiver> Device<R> {
         self.congested.store(false, Release);
         while let Some(header) = queue.unsent.front() {
             let Ok(packet) = control(header) else {
+                self.retry_later();
                 return;
             };
             queue.unsent.pop();
@@ -232,7 +252,7 @@ impl<R: Receiver> Device<R> {
 
 /// A packet of nothing but a header.
 fn control(header: &HeaderBytes) -> Result<SkBuff> {
-    let mut packet = SkBuff::with_room(HEADER_LEN, 0, GFP_ATOMIC)?;
+    let mut packet = SkBuff::with_room(HEADER_LEN, 0, GFP_ATOMIC | __GFP_NOWARN)?;
     packet.push_header(header)?;
     Ok(packet)
 }

@@ -98,7 +98,8 @@ fn spec_17_an_unknown_type_is_answered_with_a_reset() {
     for kind in [[0, 0], [3, 0], [0, 1], [1, 1], [0xff, 0xff]] {
         let invalid = invalid(&with(28, &kind), HEADER_LEN + 5);
         assert_eq!(invalid.reason, DropReason::Type);
-        let answer = invalid.answer.expect("a reset");
+        let (flow, answer) = invalid.answer.expect("a reset");
+        assert!(flow.is_between(flow.local.cid));
         let mut expected = [0; HEADER_LEN];
         expected[0] = 3;
         expected[8] = 2;

@@ -83,7 +83,7 @@ pub(crate) trait Family: Operations {
 /// - `claimed` is set by the one [`Registration`] that there is.
 /// - `tables` is written only by that registration, while neither `socket(2)` can find the family
 ///   nor a socket exists.
-/// - `live` counts the sockets that exist and the calls of `create` under way.
+/// - `live` counts the sockets that exist and every other [`Use`] of the tables.
 pub(crate) struct Slot<F: Family> {
     claimed: Atomic<bool>,
     /// Set from the end of `Registration::new` to the beginning of its drop.
@@ -125,41 +125,37 @@ impl<F: Family> Slot<F> {
         }
     }
 
-    /// Keeps the registration's tables from going away while a socket is made; `None` if the
-    /// family does not take new sockets.
-    fn enter(&'static self) -> Option<Making<F>> {
+    /// Keeps the registration's tables as they are for as long as the result lives; `None` unless
+    /// `flag`, which is `registered` or `open`, is set.
+    fn enter(&'static self, flag: &Atomic<bool>) -> Option<Use<F>> {
         // Fully ordered, as is the reverse in `Registration::drop`: either the registration sees
-        // this count, or this sees that the family is closed.
+        // this count, or this sees that the flag is no longer set.
         self.live.fetch_add(1, Full);
         // INVARIANT: Counted.
-        let making = Making(self);
-        self.open.load(Acquire).then_some(making)
+        let tables_use = Use(self);
+        flag.load(Acquire).then_some(tables_use)
     }
 
     /// What all sockets of the registration share, from the time that it has its number on; `None`
     /// if there is none. Any context.
     pub(crate) fn context(&'static self) -> Option<Arc<F::Context>> {
-        // As in `enter`, with the registration in place of its opening.
-        self.live.fetch_add(1, Full);
-        // INVARIANT: Counted.
-        let making = Making(self);
-        if !self.registered.load(Acquire) {
-            return None;
-        }
-        // SAFETY: The tables are complete, and stay as they are while this is counted.
-        unsafe { (*making.tables()).context.clone() }
+        let tables_use = self.enter(&self.registered)?;
+
+        // SAFETY: The family is registered, so the tables are complete, and they stay as they are
+        // while they are in use.
+        unsafe { (*tables_use.tables()).context.clone() }
     }
 }
 
-/// A count in [`Slot::live`] that is taken back when this is dropped.
+/// A use of the tables of a [`Slot`], which is counted in [`Slot::live`] until this is dropped.
 ///
 /// # Invariants
 ///
-/// `live` has been raised by one on behalf of this value, so the tables of an open slot stay as
-/// they are.
-struct Making<F: Family>(&'static Slot<F>);
+/// `live` has been raised by one on behalf of this value, while the slot was registered. So its
+/// tables are complete and stay as they are.
+struct Use<F: Family>(&'static Slot<F>);
 
-impl<F: Family> Making<F> {
+impl<F: Family> Use<F> {
     /// The tables of the slot.
     fn tables(&self) -> *mut Tables<F> {
         self.0.tables.get()
@@ -171,7 +167,7 @@ impl<F: Family> Making<F> {
     }
 }
 
-impl<F: Family> Drop for Making<F> {
+impl<F: Family> Drop for Use<F> {
     fn drop(&mut self) {
         self.0.live.fetch_sub(1, Release);
     }
@@ -353,7 +349,7 @@ impl<F: Family> Sock<F> {
         // open or not.
         slot.live.fetch_add(1, Relaxed);
         // INVARIANT: Counted.
-        let making = Making(slot);
+        let tables_use = Use(slot);
 
         let from = parent.as_raw();
         // SAFETY: `parent` is valid, and holds its namespace; its family is registered as long as
@@ -363,7 +359,7 @@ impl<F: Family> Sock<F> {
                 bindings::rvsock_sock_net(from),
                 c_int::from(parent.family()),
                 flags,
-                addr_of!((*making.tables()).proto).cast_mut(),
+                addr_of!((*tables_use.tables()).proto).cast_mut(),
                 bindings::rvsock_sock_is_kernel(from),
                 core::ptr::null_mut(),
                 (*from).sk_uid,
@@ -377,7 +373,7 @@ impl<F: Family> Sock<F> {
         let sock = unsafe { Self::construct(bare.0, shared, state, destruct::<F>)? };
         // The reference is one to a `Sock` now.
         core::mem::forget(bare);
-        making.leave_to_socket();
+        tables_use.leave_to_socket();
         // SAFETY: The reference that `bare` owned becomes that of the `ARef`.
         Ok(unsafe { ARef::from_raw(sock) })
     }
@@ -395,11 +391,12 @@ unsafe extern "C" fn create<F: Family>(
     kernel: c_int,
 ) -> c_int {
     from_result(|| {
-        let making = F::slot().enter().ok_or(EAFNOSUPPORT)?;
-        let tables = making.tables();
+        let slot = F::slot();
+        let tables_use = slot.enter(&slot.open).ok_or(EAFNOSUPPORT)?;
+        let tables = tables_use.tables();
 
         // SAFETY: The slot is open, so the tables are complete, and they are not written while
-        // `making` exists.
+        // they are in use.
         let context = unsafe { (*tables).context.as_ref() }.ok_or(EAFNOSUPPORT)?;
         // SAFETY: The socket layer gives a valid `struct socket`.
         let kind = SocketKind::from_raw(u16::try_from(unsafe { (*socket).type_ })?);
@@ -426,7 +423,7 @@ unsafe extern "C" fn create<F: Family>(
         let sock = unsafe { Sock::<F>::construct(bare.0, shared, state, destruct::<F>)? };
         // The reference is one to a `Sock` now, and belongs to `socket`.
         core::mem::forget(bare);
-        making.leave_to_socket();
+        tables_use.leave_to_socket();
         // SAFETY: The reference was just made, and `socket` keeps it.
         unsafe { sock.as_ref() }.claim_attachment();
         // SAFETY: The socket layer gives a valid `struct socket`; `ops` is static and complete.

@@ -22,7 +22,6 @@ use super::{
 use crate::bindings;
 use core::{
     cell::UnsafeCell,
-    marker::PhantomData,
     mem::MaybeUninit,
     ptr::{
         addr_of,
@@ -34,6 +33,7 @@ use kernel::{
         flags::GFP_KERNEL,
         Flags, //
     },
+    container_of,
     error::from_result,
     prelude::*,
     str::CStr,
@@ -71,7 +71,8 @@ pub(crate) trait Family: Operations {
         protocol: i32,
     ) -> Result<(impl PinInit<Self::Shared, Error>, Self::State)>;
 
-    /// The family's static memory: `static SLOT: Slot<Self> = Slot::new();`.
+    /// The family's static memory: `static SLOT: Slot<Self> = Slot::new();`. New registrations use
+    /// it, and sockets are created from it.
     fn slot() -> &'static Slot<Self>;
 }
 
@@ -145,14 +146,32 @@ impl<F: Family> Slot<F> {
         // while they are in use.
         unsafe { (*tables_use.tables()).context.clone() }
     }
+
+    /// The slot that a socket was made from: the family may have named another one since.
+    ///
+    /// # Safety
+    ///
+    /// `sk` must be valid, and that of a [`Sock<F>`](Sock).
+    unsafe fn of(sk: *mut bindings::sock) -> &'static Self {
+        // SAFETY: `sk` is valid by the requirements. What it was allocated for does not change.
+        let proto = unsafe { (*sk).sk_prot_creator };
+
+        // SAFETY: By the invariants of `Sock`, `proto` is the one in the tables of a slot of `F`.
+        // Slots are static.
+        unsafe {
+            let tables = container_of!(proto, Tables<F>, proto);
+            let tables: *mut UnsafeCell<Tables<F>> = tables.cast();
+            &*container_of!(tables, Self, tables)
+        }
+    }
 }
 
 /// A use of the tables of a [`Slot`], which is counted in [`Slot::live`] until this is dropped.
 ///
 /// # Invariants
 ///
-/// `live` has been raised by one on behalf of this value, while the slot was registered. So its
-/// tables are complete and stay as they are.
+/// `live` has been raised by one on behalf of this value. So the tables of a slot that is found
+/// registered after that are complete, and stay as they are.
 struct Use<F: Family>(&'static Slot<F>);
 
 impl<F: Family> Use<F> {
@@ -180,10 +199,14 @@ impl<F: Family> Drop for Use<F> {
 ///
 /// Each socket holds the module, so that at a module's exit there is none. Where a registration is
 /// dropped earlier, dropping waits for the last socket to go: process context only.
+///
+/// # Invariants
+///
+/// `slot` is claimed by this registration, and its tables are those that the kernel has.
 #[must_use = "the family is taken back at once if the registration is unused"]
 pub(crate) struct Registration<F: Family> {
     number: u8,
-    _family: PhantomData<fn() -> F>,
+    slot: &'static Slot<F>,
 }
 
 impl<F: Family> Registration<F> {
@@ -247,21 +270,18 @@ impl<F: Family> Registration<F> {
         }
         slot.registered.store(true, Release);
         // INVARIANT: `claimed` is set, and stays so until this is dropped.
-        Ok(Self {
-            number,
-            _family: PhantomData,
-        })
+        Ok(Self { number, slot })
     }
 
     /// Lets sockets be created from now on.
     pub(crate) fn open(&self) {
-        F::slot().open.store(true, Release);
+        self.slot.open.store(true, Release);
     }
 }
 
 impl<F: Family> Drop for Registration<F> {
     fn drop(&mut self) {
-        let slot = F::slot();
+        let slot = self.slot;
 
         // Ordered before the look at `live` by the full barrier of `xchg`.
         slot.registered.store(false, Relaxed);
@@ -344,7 +364,8 @@ impl<F: Family> Sock<F> {
         state: F::State,
         flags: Flags,
     ) -> Result<ARef<Self>> {
-        let slot = F::slot();
+        // SAFETY: `parent` is a valid socket of the family.
+        let slot = unsafe { Slot::<F>::of(parent.as_raw()) };
         // `parent` is counted in `live`, so the tables stay as they are, whether the family is
         // open or not.
         slot.live.fetch_add(1, Relaxed);
@@ -369,7 +390,7 @@ impl<F: Family> Sock<F> {
         unsafe { bindings::rvsock_sock_inherit(bare.0.as_ptr(), from) };
 
         // SAFETY: `bare` is as `construct` requires by its type invariants and because `proto` is
-        // that of `F`; `destruct` calls `Sock::destruct`.
+        // that of a slot of `F`; `destruct` calls `Sock::destruct`.
         let sock = unsafe { Self::construct(bare.0, shared, state, destruct::<F>)? };
         // The reference is one to a `Sock` now.
         core::mem::forget(bare);
@@ -419,7 +440,7 @@ unsafe extern "C" fn create<F: Family>(
         unsafe { (*bare.0.as_ptr()).sk_protocol = protocol as u16 };
 
         // SAFETY: `bare` is as `construct` requires by its type invariants and because `proto` is
-        // that of `F`; `destruct` calls `Sock::destruct`.
+        // that of a slot of `F`; `destruct` calls `Sock::destruct`.
         let sock = unsafe { Sock::<F>::construct(bare.0, shared, state, destruct::<F>)? };
         // The reference is one to a `Sock` now, and belongs to `socket`.
         core::mem::forget(bare);
@@ -438,9 +459,12 @@ unsafe extern "C" fn create<F: Family>(
 ///
 /// To be called once, as `sk_destruct` of a socket of the family `F`.
 unsafe extern "C" fn destruct<F: Family>(sk: *mut bindings::sock) {
+    // SAFETY: `sk` is valid, and `construct` made it a socket of the family.
+    let slot = unsafe { Slot::<F>::of(sk) };
+
     // SAFETY: `construct` was given this function for `sk`, and C calls it once.
     unsafe { Sock::<F>::destruct(sk) };
 
     // Takes the count back that `leave_to_socket` left.
-    F::slot().live.fetch_sub(1, Release);
+    slot.live.fetch_sub(1, Release);
 }

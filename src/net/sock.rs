@@ -84,7 +84,8 @@ pub(crate) trait Protocol: Sized + 'static {
 ///
 /// - `sk` was allocated by `sk_alloc()` with a `struct proto` whose `obj_size` is the size of this
 ///   type and whose `release_cb` is [`super::proto::release_cb`] of this `P`, and was initialised
-///   by `sock_init_data_uid()`.
+///   by `sock_init_data_uid()`. That `struct proto` is the one in the tables of a
+///   [`Slot`](super::family::Slot) of this `P`.
 /// - Its `sk_timer` was set up with [`super::timer::expired`] of this `P`.
 /// - `state` is accessed only by whoever owns the socket: a task for which `sk_lock.owned` is set,
 ///   or the holder of `sk_lock.slock` while it is not set.

@@ -226,8 +226,7 @@ impl<F: Family> Registration<F> {
         if number == 0 || u32::from(number) >= bindings::NPROTO {
             return Err(EINVAL);
         }
-        let owner = module.as_ptr();
-        let table = proto::of::<F>(F::NAME, owner)?;
+        let table = proto::of::<F>(F::NAME, module)?;
 
         let slot = F::slot();
         if slot.claimed.xchg(true, Full) {
@@ -238,11 +237,11 @@ impl<F: Family> Registration<F> {
         // neither a pointer to the tables with the kernel nor a socket.
         unsafe {
             (*tables).proto = table;
-            (*tables).ops = ops::table::<F>(c_int::from(number), owner);
+            (*tables).ops = ops::table::<F>(c_int::from(number), module);
             (*tables).family = bindings::net_proto_family {
                 family: c_int::from(number),
                 create: Some(create::<F>),
-                owner,
+                owner: module.as_ptr(),
             };
             (*tables).context = Some(context);
         }

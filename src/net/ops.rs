@@ -31,7 +31,8 @@ use kernel::{
         VTABLE_DEFAULT_ERROR, //
     },
     prelude::*,
-    sync::aref::ARef, //
+    sync::aref::ARef,
+    ThisModule, //
 };
 
 /// What the system calls on a socket do.
@@ -148,7 +149,7 @@ impl How {
 /// Makes the `struct proto_ops` of `T`, for the sockets that its family creates and no others.
 pub(super) fn table<T: Operations>(
     family: c_int,
-    owner: *mut bindings::module,
+    owner: &'static ThisModule,
 ) -> bindings::proto_ops {
     /// The family's function if it has one, else the socket layer's.
     macro_rules! either {
@@ -159,7 +160,7 @@ pub(super) fn table<T: Operations>(
 
     bindings::proto_ops {
         family,
-        owner,
+        owner: owner.as_ptr(),
         release: Some(release::<T>),
         bind: either!(HAS_BIND, bind::<T>, sock_no_bind),
         connect: either!(HAS_CONNECT, connect::<T>, sock_no_connect),

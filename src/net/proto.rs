@@ -12,7 +12,8 @@ use crate::bindings;
 use core::mem::MaybeUninit;
 use kernel::{
     prelude::*,
-    str::CStr, //
+    str::CStr,
+    ThisModule, //
 };
 
 /// A `struct proto` that says nothing yet.
@@ -25,10 +26,7 @@ pub(super) const fn empty() -> bindings::proto {
 ///
 /// The slab accounts to the memory cgroup of whoever creates a socket, as all those do that
 /// `proto_register()` makes. Fails with `EINVAL` if `name` is longer than 31 bytes.
-pub(super) fn of<P: Protocol>(
-    name: &CStr,
-    owner: *mut bindings::module,
-) -> Result<bindings::proto> {
+pub(super) fn of<P: Protocol>(name: &CStr, owner: &'static ThisModule) -> Result<bindings::proto> {
     let mut proto = empty();
 
     let name = name.to_bytes_with_nul();
@@ -36,7 +34,7 @@ pub(super) fn of<P: Protocol>(
     for (to, from) in room.iter_mut().zip(name) {
         *to = *from;
     }
-    proto.owner = owner;
+    proto.owner = owner.as_ptr();
     proto.obj_size = u32::try_from(Sock::<P>::SIZE)?;
     proto.release_cb = Some(release_cb::<P>);
     Ok(proto)

@@ -353,12 +353,16 @@ impl<S: Supply> NeedQueue<S> {
     }
 
     /// The turn that an entry of the queue is part of.
-    fn turn_of<'q>(entry: *mut bindings::wait_queue_entry_t) -> *const Turn<'q, S>
+    ///
+    /// # Safety
+    ///
+    /// `entry` must be that of a [`Turn`] of a queue of this type.
+    unsafe fn turn_of<'q>(entry: *mut bindings::wait_queue_entry_t) -> *const Turn<'q, S>
     where
         S: 'q,
     {
         let entry: *mut Opaque<bindings::wait_queue_entry_t> = entry.cast();
-        // SAFETY: Callers have the entry of a turn, so that both pointers are into one object.
+        // SAFETY: By the requirements, so that both pointers are into one object.
         unsafe { kernel::container_of!(entry, Turn<'q, S>, entry) }
     }
 }
@@ -378,7 +382,8 @@ unsafe extern "C" fn wake_up<S: Supply>(
 ) -> c_int {
     // SAFETY: By the requirements; the walk is not accessed elsewhere during the call.
     let walk = unsafe { &mut *key.cast::<Walk<'_, S>>() };
-    let turn = NeedQueue::<S>::turn_of(entry);
+    // SAFETY: By the requirements.
+    let turn = unsafe { NeedQueue::<S>::turn_of(entry) };
     // SAFETY: The queue's spinlock is held, and a turn in the queue is valid.
     let need = unsafe { *UnsafeCell::raw_get(&raw const (*turn).need) };
 

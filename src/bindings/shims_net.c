@@ -3,6 +3,7 @@
 
 #include <linux/highmem.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/net.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
@@ -36,6 +37,20 @@ void rvsock_spin_unlock_bh(spinlock_t *lock)
 void rvsock_spin_assert_is_held(spinlock_t *lock)
 {
 	lockdep_assert_held(lock);
+}
+
+/*
+ * Whether anyone but its own initialisation holds a module that is being
+ * initialised.
+ */
+bool rvsock_module_held_in_init(struct module *module)
+{
+#ifdef CONFIG_MODULE_UNLOAD
+	return module->state == MODULE_STATE_COMING &&
+	       module_refcount(module) > 1;
+#else
+	return false;
+#endif
 }
 
 /*

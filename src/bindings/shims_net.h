@@ -14,6 +14,8 @@
 #include <linux/wait.h>
 #include <net/sock.h>
 
+struct module;
+
 /* Spinlocks */
 void rvsock_spin_lock_init(spinlock_t *lock, const char *name,
 			   struct lock_class_key *key);
@@ -23,6 +25,7 @@ void rvsock_spin_unlock_bh(spinlock_t *lock);
 void rvsock_spin_assert_is_held(spinlock_t *lock);
 
 /* Sockets: making them, taking them down */
+bool rvsock_module_held_in_init(struct module *module);
 void rvsock_sock_setup(struct sock *sk, void (*timer)(struct timer_list *));
 void rvsock_sock_teardown(struct sock *sk);
 void rvsock_sock_discard(struct sock *sk);

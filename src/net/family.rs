@@ -198,7 +198,8 @@ impl<F: Family> Drop for Use<F> {
 /// on, so that whatever else a module has to set up, and may fail at, comes in between.
 ///
 /// Each socket holds the module, so that at a module's exit there is none. Where a registration is
-/// dropped earlier, dropping waits for the last socket to go: process context only.
+/// dropped earlier, dropping waits for the last socket to go: process context only. Where that is in
+/// the module's initialisation, dropping waits for everyone else who holds the module as well.
 ///
 /// # Invariants
 ///
@@ -206,6 +207,7 @@ impl<F: Family> Drop for Use<F> {
 #[must_use = "the family is taken back at once if the registration is unused"]
 pub(crate) struct Registration<F: Family> {
     number: u8,
+    module: &'static ThisModule,
     slot: &'static Slot<F>,
 }
 
@@ -269,7 +271,11 @@ impl<F: Family> Registration<F> {
         }
         slot.registered.store(true, Release);
         // INVARIANT: `claimed` is set, and stays so until this is dropped.
-        Ok(Self { number, slot })
+        Ok(Self {
+            number,
+            module,
+            slot,
+        })
     }
 
     /// Lets sockets be created from now on.
@@ -287,6 +293,15 @@ impl<F: Family> Drop for Registration<F> {
         slot.open.xchg(false, Full);
         // SAFETY: `new` registered it. Waits for a grace period.
         unsafe { bindings::sock_unregister(c_int::from(self.number)) };
+
+        // Initialisation that fails frees the module's code, whoever holds it. Calls of `socket(2)`
+        // do from before they enter `create` until they have left it; new ones do not find the
+        // family any more.
+        //
+        // SAFETY: The module is valid: it is the one that this code is part of.
+        while unsafe { bindings::rvsock_module_held_in_init(self.module.as_ptr()) } {
+            fsleep(Delta::from_millis(10));
+        }
 
         // At the exit of a module the count is zero already.
         while slot.live.load(Acquire) != 0 {

@@ -338,7 +338,11 @@ impl<'a> SkBuffMut<'a> {
     /// where the tailroom ends.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> usize {
         let bytes = bytes.get(..self.tailroom()).unwrap_or(bytes);
-        // SAFETY: The buffer is valid and nobody else's, and has the tailroom.
+        if bytes.is_empty() {
+            return 0;
+        }
+        // SAFETY: The buffer is valid and nobody else's. It has the tailroom, which is not zero, so
+        // its payload is linear.
         unsafe {
             bindings::rvsock_skb_append(
                 self.skb.as_ptr(),
@@ -358,8 +362,13 @@ impl<'a> SkBuffMut<'a> {
         if !there || len > self.tailroom() {
             return false;
         }
-        // SAFETY: The buffer is valid and nobody else's, and has the tailroom; the range is within
-        // the payload of `other`, which is another buffer, since this one is borrowed mutably.
+        // Nothing fits anywhere, but C wants linear payload even for that.
+        if len == 0 {
+            return true;
+        }
+        // SAFETY: The buffer is valid and nobody else's. It has the tailroom, which is not zero, so
+        // its payload is linear. The range is within the payload of `other`, which is another
+        // buffer, since this one is borrowed mutably.
         unsafe {
             bindings::rvsock_skb_append_skb(
                 self.skb.as_ptr(),

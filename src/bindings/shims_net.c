@@ -395,6 +395,22 @@ void rvsock_skb_append_skb(struct sk_buff *skb, const struct sk_buff *other,
 	skb_copy_bits(other, offset, skb_put(skb, len), len);
 }
 
+/* Counts @skb as @sk's until it is freed. */
+void rvsock_skb_charge(struct sk_buff *skb, struct sock *sk)
+{
+	skb_set_owner_w(skb, sk);
+}
+
+size_t rvsock_sock_charged(const struct sock *sk)
+{
+	return sk_wmem_alloc_get(sk);
+}
+
+bool rvsock_sock_hold_unless_zero(struct sock *sk)
+{
+	return refcount_inc_not_zero(&sk->sk_refcnt);
+}
+
 /* The fragment that is all of @skb becomes @len bytes of itself from @offset. */
 void rvsock_skb_narrow(struct sk_buff *skb, unsigned int offset,
 		       unsigned int len)

@@ -93,6 +93,9 @@ void rvsock_skb_append(struct sk_buff *skb, const void *from,
 		       unsigned int len);
 void rvsock_skb_append_skb(struct sk_buff *skb, const struct sk_buff *other,
 			   unsigned int offset, unsigned int len);
+void rvsock_skb_charge(struct sk_buff *skb, struct sock *sk);
+size_t rvsock_sock_charged(const struct sock *sk);
+bool rvsock_sock_hold_unless_zero(struct sock *sk);
 void rvsock_skb_narrow(struct sk_buff *skb, unsigned int offset,
 		       unsigned int len);
 bool rvsock_skb_push_header(struct sk_buff *skb, const void *header,

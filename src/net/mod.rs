@@ -14,6 +14,7 @@
 //! | `ops.rs`, `option.rs` | `struct proto_ops` from a trait, and its arguments |
 //! | `sock.rs`, `guard.rs` | the socket object, its reference count and its two locks |
 //! | `timer.rs` | the timer of a socket |
+//! | `charge.rs` | the memory that a socket has under way |
 //! | `sock_queue.rs` | a queue of sockets that does not allocate |
 //! | `message.rs` | `struct msghdr` of a send and of a receive |
 //! | `wait.rs`, `timeout.rs` | sleeping until a stated need is met |
@@ -35,6 +36,7 @@
     reason = "an abstraction is whole, whether or not this module uses all of it yet"
 )]
 
+pub(crate) mod charge;
 pub(crate) mod errno;
 pub(crate) mod family;
 mod gfp;

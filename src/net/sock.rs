@@ -73,6 +73,12 @@ pub(crate) trait Protocol: Sized + 'static {
     ///
     /// Called in a softirq with no lock held.
     fn timer(sock: &Sock<Self>);
+
+    /// Memory that was charged to the socket by [`Sock::charge`] was given back.
+    ///
+    /// Called in any context but a hard interrupt, with whatever locks held under which the buffer
+    /// was freed: must not sleep, and must not take a lock of a socket.
+    fn write_space(sock: &Sock<Self>);
 }
 
 /// A socket: a `struct sock` and the data of its protocol in one allocation.
@@ -216,6 +222,7 @@ impl<P: Protocol> Sock<P> {
         unsafe {
             bindings::rvsock_sock_setup(sk.as_ptr(), Some(super::timer::expired::<P>));
             (*sk.as_ptr()).sk_destruct = Some(destruct);
+            (*sk.as_ptr()).sk_write_space = Some(super::charge::write_space::<P>);
         }
         Ok(this)
     }

@@ -66,7 +66,8 @@ impl Link {
     }
 
     /// Sends `payload` in a packet of its own. `header` is from [`Connection::data`].
-    pub(super) fn send_payload(&self, header: &Header, payload: SkBuff) {
+    pub(super) fn send_payload(&self, sock: &Sock<Vsock>, header: &Header, mut payload: SkBuff) {
+        sock.charge(&mut payload);
         self.device.send(header, payload);
     }
 

@@ -90,4 +90,8 @@ impl Protocol for Vsock {
     fn timer(sock: &Sock<Self>) {
         deliver::timer(sock);
     }
+
+    fn write_space(sock: &Sock<Self>) {
+        sock.shared().published.write_space(sock);
+    }
 }

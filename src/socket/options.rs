@@ -61,6 +61,8 @@ pub(super) struct Options {
 impl Options {
     const DEFAULT_BUFFER: u32 = 256 * 1024;
     const DEFAULT_BUFFER_MIN: u32 = 128;
+    /// Enough for a packet of the largest size, and another.
+    const LEAST_MEMORY: usize = 128 * 1024;
     const DEFAULT_CONNECT_TIMEOUT_MS: u32 = 2000;
 
     /// The settings of a new socket.
@@ -95,6 +97,13 @@ impl Options {
     /// granted.
     pub(super) fn largest_buffer(&self) -> u32 {
         self.largest_buffer.load(Relaxed)
+    }
+
+    /// How much memory may be with the device for a sender to go on, in bytes with all overhead.
+    pub(super) fn memory_limit(&self) -> usize {
+        (self.buffer_size() as usize)
+            .saturating_mul(2)
+            .max(Self::LEAST_MEMORY)
     }
 
     /// How long a connect may take, in milliseconds.

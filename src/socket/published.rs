@@ -26,9 +26,11 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
+            Full,
             Relaxed,
             Release, //
         },
+        barrier::smp_mb,
         static_lock_class,
     },
 };
@@ -83,11 +85,17 @@ impl Snapshot {
 pub(super) struct Level {
     available: Atomic<usize>,
     ended: Atomic<bool>,
+    /// What is available cannot be used at the moment.
+    blocked: Atomic<bool>,
 }
 
 impl Supply for Level {
     fn available(&self) -> usize {
-        self.available.load(Relaxed)
+        if self.blocked.load(Relaxed) {
+            0
+        } else {
+            self.available.load(Relaxed)
+        }
     }
 
     fn ended(&self) -> bool {
@@ -100,6 +108,7 @@ impl Level {
         Level {
             available: Atomic::new(0),
             ended: Atomic::new(true),
+            blocked: Atomic::new(false),
         }
     }
 
@@ -202,6 +211,39 @@ impl Published {
         self.readers.reconsider();
         if self.snapshot().available > 0 && self.is_readable(sock) {
             sock.wake_poll(PollEvents::IN | PollEvents::RDNORM);
+        }
+    }
+
+    /// Whether a sender has to wait until the device has taken more of what it was given, however
+    /// much credit there is: a peer that never takes anything, or a flood of small packets, must
+    /// not make a socket hold any amount of memory. With the socket owned.
+    pub(super) fn is_full(&self, sock: &Sock<Vsock>) -> bool {
+        let limit = sock.shared().options.memory_limit();
+        if sock.charged() < limit {
+            return false;
+        }
+        let writers = self.writers.supply();
+        // Ordered before the second look: either that sees what was freed, or who freed it sees
+        // this.
+        writers.blocked.xchg(true, Full);
+        if sock.charged() < limit {
+            writers.blocked.store(false, Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// The device is done with a packet of the socket. Any context but a hard interrupt.
+    pub(super) fn write_space(&self, sock: &Sock<Vsock>) {
+        let writers = self.writers.supply();
+        // Pairs with the exchange in `is_full`.
+        smp_mb();
+        if writers.blocked.load(Relaxed)
+            && sock.charged() < sock.shared().options.memory_limit()
+            && writers.blocked.xchg(false, Full)
+        {
+            self.writers.wake();
+            sock.wake_poll(PollEvents::OUT | PollEvents::WRNORM | PollEvents::WRBAND);
         }
     }
 

@@ -74,14 +74,14 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
             break sock.take_error().and_then(|()| Err(message.pipe_error()));
         }
         let sendable = link.wire.sendable() as usize;
-        if sendable == 0 {
+        if sendable == 0 || sock.shared().published.is_full(sock) {
             match wait_for_credit(sock, &mut state, &mut timeout) {
                 Ok(()) => continue,
                 Err(error) => break Err(error),
             }
         }
         let at_most = sendable.min(len - sent);
-        match packet(link, message, at_most) {
+        match packet(sock, link, message, at_most) {
             Ok(bytes) => sent += bytes,
             Err(error) => break Err(error),
         }
@@ -96,19 +96,24 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
 }
 
 /// Sends one packet with up to `at_most` bytes, which are within the credit. Returns how many.
-fn packet(link: &mut Link, message: &mut SendMessage<'_>, at_most: usize) -> Result<usize> {
+fn packet(
+    sock: &Sock<Vsock>,
+    link: &mut Link,
+    message: &mut SendMessage<'_>,
+    at_most: usize,
+) -> Result<usize> {
     let at_most = at_most.min(link.largest_payload());
     let mut buffer = SkBuff::contiguous(HEADER_LEN, at_most, GFP_KERNEL)?;
     let filled = buffer.fill_from(message.source(), at_most);
     // The buffer holds no more than the credit, which is a `u32`.
     match link.wire.data(filled as u32) {
-        Some(header) => link.send_payload(&header, buffer),
+        Some(header) => link.send_payload(sock, &header, buffer),
         None => return Err(EFAULT),
     }
     Ok(filled)
 }
 
-/// Sleeps until there is credit or the connection has ended.
+/// Sleeps until there is credit, and room for what it lets pass, or the connection has ended.
 ///
 /// The peer is asked for it, again and again: some announce free space only by a rule of their
 /// own, and a silent wait for such a one could last for ever.
@@ -120,16 +125,20 @@ fn wait_for_credit(
     // It may have come while the socket was owned.
     state.flush_backlog();
     let mut interval = ASK_MS;
-    sock.shared().published.writers.with_turn(1, |turn| loop {
+    let published = &sock.shared().published;
+    published.writers.with_turn(1, |turn| loop {
         let link = state.connected()?;
-        if link.wire.sendable() > 0 || link.wire.send_ended() {
+        let has_credit = link.wire.sendable() > 0;
+        if link.wire.send_ended() || (has_credit && !published.is_full(sock)) {
             return Ok(());
         }
         if timeout.is_zero() {
             state.ask_for_credit(sock);
             return Err(EAGAIN);
         }
-        link.send_control(Control::CreditRequest);
+        if !has_credit {
+            link.send_control(Control::CreditRequest);
+        }
         let limit = Timeout::from_jiffies(msecs_to_jiffies(interval));
         interval = interval.saturating_mul(2).min(ASK_AT_MOST_MS);
         match turn.sleep_at_most(state, timeout, limit) {

@@ -140,8 +140,10 @@ impl<S: Supply> NeedQueue<S> {
 
     /// Whether anyone sleeps, or is on the way from sleep. Whoever comes now stands behind them.
     ///
-    /// Any context. Ordered after all changes of the supply that the caller made (by a full
-    /// barrier), so that either this sees a sleeper or the sleeper sees the change.
+    /// Any context. Ordered after all changes of the supply that the caller made, by a full barrier
+    /// (in `wq_has_sleeper()`). The sleeper's is in `rvsock_add_wait_queue_tail()`, by which it
+    /// enters the queue before it looks at the supply. So either this sees a sleeper, or the sleeper
+    /// sees the change.
     pub(crate) fn has_sleepers(&self) -> bool {
         // SAFETY: The queue is initialised.
         unsafe { bindings::rvsock_wq_has_sleeper(self.head.get()) }
@@ -149,6 +151,9 @@ impl<S: Supply> NeedQueue<S> {
 
     /// Calls `f` with a turn at the end of the queue, which needs `need`. The turn is given up
     /// when `f` returns, and what it did not take is there for those behind it.
+    ///
+    /// One turn at a time for a task: a second one on the same queue would stand behind the first,
+    /// and wait for its own task to go on.
     ///
     /// Process context.
     pub(crate) fn with_turn<R>(&self, need: usize, f: impl FnOnce(&Turn<'_, S>) -> R) -> R {

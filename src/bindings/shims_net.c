@@ -111,6 +111,12 @@ int rvsock_sock_is_kernel(const struct sock *sk)
 	return sk->sk_kern_sock;
 }
 
+/* fchown() may be changing it. */
+kuid_t rvsock_sock_uid(const struct sock *sk)
+{
+	return sk_uid(sk);
+}
+
 kuid_t rvsock_socket_uid(struct socket *socket)
 {
 	return SOCK_INODE(socket)->i_uid;

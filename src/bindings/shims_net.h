@@ -34,6 +34,7 @@ void rvsock_sock_attach(struct sock *sk, struct socket *socket);
 void rvsock_sock_detach(struct sock *sk, struct socket *socket);
 struct net *rvsock_sock_net(const struct sock *sk);
 int rvsock_sock_is_kernel(const struct sock *sk);
+kuid_t rvsock_sock_uid(const struct sock *sk);
 kuid_t rvsock_socket_uid(struct socket *socket);
 
 /* Sockets: reference count, locks, timer */

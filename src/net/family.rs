@@ -397,7 +397,7 @@ impl<F: Family> Sock<F> {
                 addr_of!((*tables_use.tables()).proto).cast_mut(),
                 bindings::rvsock_sock_is_kernel(from),
                 core::ptr::null_mut(),
-                (*from).sk_uid,
+                bindings::rvsock_sock_uid(from),
             )?
         };
         // SAFETY: Both are valid, and nobody else can reach the new one.

@@ -54,21 +54,29 @@ bool rvsock_module_held_in_init(struct module *module)
 }
 
 /*
- * The socket counts as one of its protocol's from here on. Whoever finds it
- * under RCU may look at it for the rest of a grace period.
+ * Counts a socket as one of its protocol's, but none of the kernel's own: such
+ * a socket holds the memory of its network namespace, but not the counters,
+ * which go when the namespace does.
  */
+static void sock_count(struct sock *sk, int by)
+{
+	if (!sk->sk_kern_sock)
+		sock_prot_inuse_add(sock_net(sk), sk->sk_prot, by);
+}
+
+/* Whoever finds the socket under RCU may look at it for a grace period. */
 void rvsock_sock_setup(struct sock *sk, void (*timer)(struct timer_list *))
 {
 	timer_setup(&sk->sk_timer, timer, 0);
 	sock_set_flag(sk, SOCK_RCU_FREE);
-	sock_prot_inuse_add(sock_net(sk), sk->sk_prot, 1);
+	sock_count(sk, 1);
 }
 
 void rvsock_sock_teardown(struct sock *sk)
 {
 	skb_queue_purge(&sk->sk_receive_queue);
 	skb_queue_purge(&sk->sk_error_queue);
-	sock_prot_inuse_add(sock_net(sk), sk->sk_prot, -1);
+	sock_count(sk, -1);
 }
 
 /* Gives a socket back that creating got no further with. */

@@ -220,7 +220,10 @@ impl<K: Key, P: Protocol> PinnedDrop for Table<K, P> {
     }
 }
 
-/// A socket's membership in a [`Table`]. Dropping it is the only way out; any context.
+/// A socket's membership in a [`Table`]. Dropping it is the only way out.
+///
+/// That may be in any context, as long as there is another reference to the table: where this one
+/// can be the last, only in process context.
 ///
 /// # Invariants
 ///

@@ -17,12 +17,9 @@ use core::ops::{
     Deref,
     DerefMut, //
 };
-use kernel::{
-    prelude::*,
-    types::{
-        NotThreadSafe,
-        ScopeGuard, //
-    },
+use kernel::types::{
+    NotThreadSafe,
+    ScopeGuard, //
 };
 
 /// A task's ownership of a socket. Gives access to its state.
@@ -39,9 +36,9 @@ pub(crate) struct Owned<'a, P: Protocol> {
 }
 
 impl<'a, P: Protocol> Owned<'a, P> {
-    pub(super) fn new(sock: &'a Sock<P>, subclass: c_int) -> Self {
+    pub(super) fn new(sock: &'a Sock<P>) -> Self {
         // SAFETY: By the type invariants of `Sock`, `sk` is valid.
-        unsafe { bindings::lock_sock_nested(sock.as_raw(), subclass) };
+        unsafe { bindings::lock_sock_nested(sock.as_raw(), 0) };
         // INVARIANT: The socket was just locked.
         Self {
             sock,

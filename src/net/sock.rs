@@ -284,14 +284,7 @@ impl<P: Protocol> Sock<P> {
     /// halves defer what they have to the backlog.
     #[inline]
     pub(crate) fn lock(&self) -> Owned<'_, P> {
-        Owned::new(self, 0)
-    }
-
-    /// As [`Sock::lock`], for a caller that owns another socket of the family already
-    /// (`lock_sock_nested()` with `SINGLE_DEPTH_NESTING`): a child of a listener, say.
-    #[inline]
-    pub(crate) fn lock_nested(&self) -> Owned<'_, P> {
-        Owned::new(self, bindings::SINGLE_DEPTH_NESTING as c_int)
+        Owned::new(self)
     }
 
     /// Takes the socket's spinlock (`bh_lock_sock()` with bottom halves off).

@@ -65,6 +65,8 @@ unsafe impl<P: Protocol, const PLACE: usize> Send for SockQueue<P, PLACE> {}
 impl<P: Protocol, const PLACE: usize> SockQueue<P, PLACE> {
     /// An empty queue.
     pub(crate) const fn new() -> Self {
+        const { assert!(PLACE < PLACES) };
+
         // INVARIANT: There are no sockets.
         Self {
             head: None,

@@ -76,17 +76,16 @@ impl ReceiveBuffer {
         there && tail.append_range(&self.0, offset, len)
     }
 
-    /// Makes `len` bytes, from `offset` on, payload; all if there are not as many.
-    pub(crate) fn into_payload(self, offset: usize, len: usize) -> SkBuff {
-        if offset
-            .checked_add(len)
-            .is_some_and(|end| end <= self.size())
-        {
-            // SAFETY: The socket buffer is valid and nobody else's, with one fragment that the
-            // range lies in.
-            unsafe { bindings::rvsock_skb_narrow(self.as_raw(), offset as c_uint, len as c_uint) };
+    /// Makes `len` bytes, from `offset` on, payload. Gives the buffer back if there are not as many.
+    pub(crate) fn into_payload(self, offset: usize, len: usize) -> Result<SkBuff, Self> {
+        match offset.checked_add(len) {
+            Some(end) if end <= self.size() => (),
+            _ => return Err(self),
         }
-        self.0
+        // SAFETY: The socket buffer is valid and nobody else's, with one fragment that the range
+        // lies in.
+        unsafe { bindings::rvsock_skb_narrow(self.as_raw(), offset as c_uint, len as c_uint) };
+        Ok(self.0)
     }
 
     fn as_raw(&self) -> *mut bindings::sk_buff {

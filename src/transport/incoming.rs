@@ -41,10 +41,17 @@ impl Incoming {
             .is_some_and(|buffer| buffer.append_to(HEADER_LEN, self.len, tail))
     }
 
-    /// Takes the buffer with the payload in it; `None` if it was taken before.
+    /// Takes the buffer with the payload in it; `None` if it was taken before, or if the payload
+    /// would not end within it.
     pub(crate) fn take(&mut self) -> Option<SkBuff> {
         let buffer = self.buffer.take()?;
-        Some(buffer.into_payload(HEADER_LEN, self.len))
+        match buffer.into_payload(HEADER_LEN, self.len) {
+            Ok(payload) => Some(payload),
+            Err(buffer) => {
+                self.buffer = Some(buffer);
+                None
+            }
+        }
     }
 
     /// What is left for the device: the buffer, unless the payload took it.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Functions for what virtio has as inline functions or macros. */
 
-#include <linux/mm.h>
 #include <linux/virtio_config.h>
 
 #include "shims_virtio.h"
@@ -14,9 +13,4 @@ void rvsock_virtio_device_ready(struct virtio_device *vdev)
 void rvsock_virtio_synchronize_cbs(struct virtio_device *vdev)
 {
 	virtio_synchronize_cbs(vdev);
-}
-
-void *rvsock_page_address(const struct page *page)
-{
-	return page_address(page);
 }

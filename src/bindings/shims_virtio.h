@@ -3,11 +3,9 @@
 #ifndef RVSOCK_SHIMS_VIRTIO_H
 #define RVSOCK_SHIMS_VIRTIO_H
 
-struct page;
 struct virtio_device;
 
 void rvsock_virtio_device_ready(struct virtio_device *vdev);
 void rvsock_virtio_synchronize_cbs(struct virtio_device *vdev);
-void *rvsock_page_address(const struct page *page);
 
 #endif /* RVSOCK_SHIMS_VIRTIO_H */

@@ -101,7 +101,7 @@ impl Pages {
     /// # Safety
     ///
     /// The caller is responsible for the reference.
-    pub(crate) unsafe fn into_raw(self) -> (NonNull<bindings::page>, u32) {
+    pub(super) unsafe fn into_raw(self) -> (NonNull<bindings::page>, u32) {
         let this = ManuallyDrop::new(self);
         (this.page, this.order)
     }
@@ -112,7 +112,7 @@ impl Pages {
     ///
     /// The arguments must come from one call of [`Pages::into_raw`], and the reference must not be
     /// used otherwise.
-    pub(crate) unsafe fn from_raw(page: NonNull<bindings::page>, order: u32) -> Self {
+    pub(super) unsafe fn from_raw(page: NonNull<bindings::page>, order: u32) -> Self {
         // INVARIANT: By the requirements.
         Self { page, order }
     }

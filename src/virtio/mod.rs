@@ -51,11 +51,6 @@
 //! C headers: [`include/linux/virtio.h`](srctree/include/linux/virtio.h),
 //! [`include/linux/virtio_config.h`](srctree/include/linux/virtio_config.h).
 
-#![allow(
-    dead_code,
-    reason = "an abstraction is whole, whether or not this module uses all of it yet"
-)]
-
 mod bound;
 mod buffer;
 mod config;

@@ -182,12 +182,6 @@ int rvsock_sock_error(struct sock *sk)
 	return sock_error(sk);
 }
 
-bool rvsock_sock_linger(const struct sock *sk, unsigned long *time)
-{
-	*time = READ_ONCE(sk->sk_lingertime);
-	return sock_flag(sk, SOCK_LINGER);
-}
-
 bool rvsock_sock_ns_capable(const struct sock *sk, int capability)
 {
 	return ns_capable(sock_net(sk)->user_ns, capability);
@@ -405,11 +399,6 @@ size_t rvsock_skb_copy_to(const struct sk_buff *skb, unsigned int offset,
 				 len, dest);
 }
 
-void rvsock_skb_append(struct sk_buff *skb, const void *from, unsigned int len)
-{
-	skb_put_data(skb, from, len);
-}
-
 void rvsock_skb_append_skb(struct sk_buff *skb, const struct sk_buff *other,
 			   unsigned int offset, unsigned int len)
 {
@@ -454,12 +443,6 @@ bool rvsock_skb_push_header(struct sk_buff *skb, const void *header,
 	return true;
 }
 
-void rvsock_skb_strip_header(struct sk_buff *skb)
-{
-	__skb_pull(skb, skb_cb(skb)->header_len);
-	skb_cb(skb)->header_len = 0;
-}
-
 /* Segment 0 is the header, segment 1 the payload. */
 void *rvsock_skb_segment(const struct sk_buff *skb, unsigned int index,
 			 unsigned int *len)
@@ -484,11 +467,4 @@ void *rvsock_skb_segment(const struct sk_buff *skb, unsigned int index,
 struct sk_buff **rvsock_skb_next(struct sk_buff *skb)
 {
 	return &skb->next;
-}
-
-/* A device may write to the page at the same time. */
-void rvsock_copy_from_page(struct page *page, size_t offset, void *to,
-			   size_t len)
-{
-	memcpy(to, page_address(page) + offset, len);
 }

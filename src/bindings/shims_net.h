@@ -49,7 +49,6 @@ struct sock *rvsock_sock_of_timer(struct timer_list *timer);
 
 /* Sockets: the rest */
 int rvsock_sock_error(struct sock *sk);
-bool rvsock_sock_linger(const struct sock *sk, unsigned long *time);
 bool rvsock_sock_ns_capable(const struct sock *sk, int capability);
 void rvsock_sock_poll_wait(struct file *file, struct socket *socket,
 			   poll_table *table);
@@ -90,8 +89,6 @@ size_t rvsock_skb_fill_from(struct sk_buff *skb, struct iov_iter *source,
 			    size_t len);
 size_t rvsock_skb_copy_to(const struct sk_buff *skb, unsigned int offset,
 			  struct iov_iter *dest, size_t len);
-void rvsock_skb_append(struct sk_buff *skb, const void *from,
-		       unsigned int len);
 void rvsock_skb_append_skb(struct sk_buff *skb, const struct sk_buff *other,
 			   unsigned int offset, unsigned int len);
 void rvsock_skb_charge(struct sk_buff *skb, struct sock *sk);
@@ -101,11 +98,8 @@ void rvsock_skb_narrow(struct sk_buff *skb, unsigned int offset,
 		       unsigned int len);
 bool rvsock_skb_push_header(struct sk_buff *skb, const void *header,
 			    size_t len);
-void rvsock_skb_strip_header(struct sk_buff *skb);
 void *rvsock_skb_segment(const struct sk_buff *skb, unsigned int index,
 			 unsigned int *len);
 struct sk_buff **rvsock_skb_next(struct sk_buff *skb);
-void rvsock_copy_from_page(struct page *page, size_t offset, void *to,
-			   size_t len);
 
 #endif /* RVSOCK_SHIMS_NET_H */

@@ -31,24 +31,12 @@ errors! {
     EAFNOSUPPORT
     /// Operation already in progress.
     EALREADY
-    /// Software caused connection abort.
-    ECONNABORTED
-    /// Connection refused.
-    ECONNREFUSED
     /// Connection reset by peer.
     ECONNRESET
-    /// Destination address required.
-    EDESTADDRREQ
-    /// Host is unreachable.
-    EHOSTUNREACH
     /// Operation now in progress.
     EINPROGRESS
     /// Transport endpoint is already connected.
     EISCONN
-    /// Network is unreachable.
-    ENETUNREACH
-    /// No buffer space available.
-    ENOBUFS
     /// Protocol option not available.
     ENOPROTOOPT
     /// Transport endpoint is not connected.
@@ -59,10 +47,6 @@ errors! {
     EPROTO
     /// Protocol not supported.
     EPROTONOSUPPORT
-    /// Protocol of the wrong type for this socket.
-    EPROTOTYPE
-    /// Endpoint has shut down.
-    ESHUTDOWN
     /// Socket type not supported.
     ESOCKTNOSUPPORT
 }

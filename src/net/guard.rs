@@ -47,6 +47,10 @@ impl<'a, P: Protocol> Owned<'a, P> {
     }
 
     /// The socket.
+    #[expect(
+        dead_code,
+        reason = "a guard tells what it guards; so far callers know"
+    )]
     #[inline]
     pub(crate) fn sock(&self) -> &'a Sock<P> {
         self.sock
@@ -130,6 +134,10 @@ impl<'a, P: Protocol> Bh<'a, P> {
     }
 
     /// The socket.
+    #[expect(
+        dead_code,
+        reason = "a guard tells what it guards; so far callers know"
+    )]
     #[inline]
     pub(crate) fn sock(&self) -> &'a Sock<P> {
         match self {

@@ -7,11 +7,7 @@
 use crate::bindings;
 use core::{
     marker::PhantomData,
-    ops::{
-        BitOr,
-        BitOrAssign, //
-    },
-    slice,
+    slice, //
 };
 use kernel::{
     iov::{
@@ -27,32 +23,20 @@ use kernel::{
 pub(crate) struct MsgFlags(u32);
 
 impl MsgFlags {
-    /// No flags.
-    pub(crate) const NONE: Self = Self(0);
     /// Urgent data (`MSG_OOB`).
     pub(crate) const OOB: Self = Self(bindings::MSG_OOB);
     /// Leave what is received in the queue (`MSG_PEEK`).
     pub(crate) const PEEK: Self = Self(bindings::MSG_PEEK);
     /// Give the real length, or say that a message was cut (`MSG_TRUNC`).
     pub(crate) const TRUNC: Self = Self(bindings::MSG_TRUNC);
-    /// Say that control data were cut (`MSG_CTRUNC`).
-    pub(crate) const CTRUNC: Self = Self(bindings::MSG_CTRUNC);
     /// Do not sleep (`MSG_DONTWAIT`).
     pub(crate) const DONTWAIT: Self = Self(bindings::MSG_DONTWAIT);
-    /// The end of a record (`MSG_EOR`).
-    pub(crate) const EOR: Self = Self(bindings::MSG_EOR);
     /// Wait until all that was asked for is there (`MSG_WAITALL`).
     pub(crate) const WAITALL: Self = Self(bindings::MSG_WAITALL);
     /// Do not send `SIGPIPE` (`MSG_NOSIGNAL`).
     pub(crate) const NOSIGNAL: Self = Self(bindings::MSG_NOSIGNAL);
     /// Read the error queue (`MSG_ERRQUEUE`).
     pub(crate) const ERRQUEUE: Self = Self(bindings::MSG_ERRQUEUE);
-    /// More will be sent (`MSG_MORE`).
-    pub(crate) const MORE: Self = Self(bindings::MSG_MORE);
-    /// Send out of the caller's pages (`MSG_ZEROCOPY`).
-    pub(crate) const ZEROCOPY: Self = Self(bindings::MSG_ZEROCOPY);
-    /// Take the pages of the source instead of copying (`MSG_SPLICE_PAGES`).
-    pub(crate) const SPLICE_PAGES: Self = Self(bindings::MSG_SPLICE_PAGES);
 
     /// Takes C's flags.
     pub(super) const fn from_raw(flags: u32) -> Self {
@@ -62,25 +46,6 @@ impl MsgFlags {
     /// Whether all of `flags` are set.
     pub(crate) const fn contains(self, flags: Self) -> bool {
         self.0 & flags.0 == flags.0
-    }
-
-    /// Whether any of `flags` is set.
-    pub(crate) const fn intersects(self, flags: Self) -> bool {
-        self.0 & flags.0 != 0
-    }
-}
-
-impl BitOr for MsgFlags {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-impl BitOrAssign for MsgFlags {
-    fn bitor_assign(&mut self, other: Self) {
-        self.0 |= other.0;
     }
 }
 
@@ -119,11 +84,6 @@ impl SendMessage<'_> {
         // SAFETY: By the type invariants, the iterator is a valid source that only this value has
         // access to, and it can be read for the length of the call.
         unsafe { IovIterSource::from_raw(&raw mut (*self.raw).msg_iter) }
-    }
-
-    /// How many bytes the source still has.
-    pub(crate) fn remaining(&mut self) -> usize {
-        self.source().len()
     }
 
     /// The caller's flags. `DONTWAIT` is set for a non-blocking file.
@@ -192,35 +152,5 @@ impl ReceiveMessage<'_> {
         // SAFETY: By the type invariants, the iterator is a valid destination that only this value
         // has access to, and it can be written to for the length of the call.
         unsafe { IovIterDest::from_raw(&raw mut (*self.raw).msg_iter) }
-    }
-
-    /// How many bytes the destination still takes.
-    pub(crate) fn remaining(&mut self) -> usize {
-        self.dest().len()
-    }
-
-    /// Tells the caller something about what was received: `TRUNC`, `CTRUNC`, `EOR`.
-    pub(crate) fn add_flags(&mut self, flags: MsgFlags) {
-        // SAFETY: By the type invariants, `raw` is valid and this value's own.
-        unsafe { (*self.raw).msg_flags |= flags.0 };
-    }
-
-    /// Tells the caller who sent it, if it asked. Without this, it is told that there is no
-    /// address. What is longer than a `struct sockaddr_storage` is cut.
-    pub(crate) fn set_address(&mut self, address: &[u8]) {
-        // SAFETY: By the type invariants, `raw` is valid.
-        let name = unsafe { (*self.raw).msg_name };
-        if name.is_null() {
-            return;
-        }
-        let len = address
-            .len()
-            .min(size_of::<bindings::__kernel_sockaddr_storage>());
-        // SAFETY: `recvmsg` gives a `struct sockaddr_storage` where it gives a name at all, which
-        // does not overlap with a slice of ours. `len` is at most its size.
-        unsafe {
-            core::ptr::copy_nonoverlapping(address.as_ptr(), name.cast(), len);
-            (*self.raw).msg_namelen = len as c_int;
-        }
     }
 }

@@ -31,11 +31,6 @@
 //! workqueue that runs in softirq context), or any context with bottom halves switched off:
 //! sleeping is not allowed. What says "any context" may also be called with interrupts off.
 
-#![allow(
-    dead_code,
-    reason = "an abstraction is whole, whether or not this module uses all of it yet"
-)]
-
 pub(crate) mod charge;
 pub(crate) mod errno;
 pub(crate) mod family;
@@ -45,7 +40,7 @@ pub(crate) mod lock;
 pub(crate) mod message;
 pub(crate) mod ops;
 pub(crate) mod option;
-pub(crate) mod pages;
+mod pages;
 pub(crate) mod poll;
 pub(crate) mod proto;
 pub(crate) mod random;

@@ -13,7 +13,6 @@ use super::{
     },
     option::{
         AddressBuffer,
-        IoctlArgument,
         OptionOut,
         OptionValue, //
     },
@@ -71,11 +70,6 @@ pub(crate) trait Operations: Protocol {
     /// What the socket is ready for. The caller has been put on the queue that
     /// [`Sock::wake_poll`] wakes before this is called. Must not sleep.
     fn poll(_sock: &Sock<Self>) -> PollEvents {
-        build_error!(VTABLE_DEFAULT_ERROR)
-    }
-
-    /// `ioctl(2)`. `ENOIOCTLCMD` for what the family does not know.
-    fn ioctl(_sock: &Sock<Self>, _command: u32, _argument: IoctlArgument<'_>) -> Result<i32> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -168,7 +162,7 @@ pub(super) fn table<T: Operations>(
         accept: either!(HAS_ACCEPT, accept::<T>, sock_no_accept),
         getname: either!(HAS_NAME, getname::<T>, sock_no_getname),
         poll: T::HAS_POLL.then_some(poll::<T>),
-        ioctl: either!(HAS_IOCTL, ioctl::<T>, sock_no_ioctl),
+        ioctl: Some(bindings::sock_no_ioctl),
         gettstamp: Some(bindings::sock_gettstamp),
         listen: either!(HAS_LISTEN, listen::<T>, sock_no_listen),
         shutdown: either!(HAS_SHUTDOWN, shutdown::<T>, sock_no_shutdown),
@@ -337,23 +331,6 @@ unsafe extern "C" fn poll<T: Operations>(
     unsafe { bindings::rvsock_sock_poll_wait(file, socket, table) };
     // SAFETY: The socket layer gives a valid `struct socket`.
     T::poll(unsafe { sock_of::<T>(socket) }).into_raw()
-}
-
-/// `ioctl` of `struct proto_ops`.
-///
-/// # Safety
-///
-/// To be called by the socket layer, for a `struct socket` of the family of `T`.
-unsafe extern "C" fn ioctl<T: Operations>(
-    socket: *mut bindings::socket,
-    command: c_uint,
-    argument: c_ulong,
-) -> c_int {
-    from_result(|| {
-        // SAFETY: The socket layer gives a valid `struct socket`.
-        let sock = unsafe { sock_of::<T>(socket) };
-        T::ioctl(sock, command, IoctlArgument::from_raw(argument))
-    })
 }
 
 /// `listen` of `struct proto_ops`.

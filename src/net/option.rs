@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The arguments of `setsockopt(2)`, `getsockopt(2)`, `ioctl(2)` and `getsockname(2)`.
+//! The arguments of `setsockopt(2)`, `getsockopt(2)` and `getsockname(2)`.
 //!
 //! C headers: [`include/linux/net.h`](srctree/include/linux/net.h),
 //! [`include/linux/sockptr.h`](srctree/include/linux/sockptr.h)
@@ -12,11 +12,7 @@ use core::{
 };
 use kernel::{
     iov::IovIterDest,
-    prelude::*,
-    uaccess::{
-        UserPtr,
-        UserSlice, //
-    },
+    prelude::*, //
 };
 use zerocopy::{
     FromBytes,
@@ -42,11 +38,6 @@ impl OptionValue<'_> {
             len,
             _call: PhantomData,
         }
-    }
-
-    /// How many bytes the caller gave.
-    pub(crate) fn len(&self) -> usize {
-        self.len
     }
 
     /// Copies a value in; what the caller gave beyond it is ignored.
@@ -120,31 +111,6 @@ impl OptionOut<'_> {
         // most the `int` that stood there.
         unsafe { (*self.raw).optlen = bytes.len() as c_int };
         Ok(())
-    }
-}
-
-/// The argument of an `ioctl(2)`: by itself a number, for most commands the address of an `int` in
-/// user space.
-pub(crate) struct IoctlArgument<'a> {
-    raw: c_ulong,
-    _call: PhantomData<&'a ()>,
-}
-
-impl IoctlArgument<'_> {
-    /// Takes C's argument.
-    pub(super) fn from_raw(raw: c_ulong) -> Self {
-        Self {
-            raw,
-            _call: PhantomData,
-        }
-    }
-
-    /// Copies an `int` out to where the argument points (`put_user()`). `EFAULT` if that cannot be
-    /// written to.
-    pub(crate) fn write_int(self, value: i32) -> Result {
-        UserSlice::new(UserPtr::from_addr(self.raw), size_of::<i32>())
-            .writer()
-            .write(&value)
     }
 }
 

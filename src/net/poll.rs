@@ -20,8 +20,6 @@ impl PollEvents {
     pub(crate) const NONE: Self = Self(0);
     /// Data can be read (`EPOLLIN`).
     pub(crate) const IN: Self = Self(bindings::EPOLLIN);
-    /// Urgent data can be read (`EPOLLPRI`).
-    pub(crate) const PRI: Self = Self(bindings::EPOLLPRI);
     /// Data can be written (`EPOLLOUT`).
     pub(crate) const OUT: Self = Self(bindings::EPOLLOUT);
     /// An error waits to be read (`EPOLLERR`).
@@ -36,16 +34,6 @@ impl PollEvents {
     pub(crate) const WRBAND: Self = Self(bindings::EPOLLWRBAND);
     /// The peer writes no more (`EPOLLRDHUP`).
     pub(crate) const RDHUP: Self = Self(bindings::EPOLLRDHUP);
-
-    /// Whether all of `events` are in this set.
-    pub(crate) const fn contains(self, events: Self) -> bool {
-        self.0 & events.0 == events.0
-    }
-
-    /// Whether any of `events` is in this set.
-    pub(crate) const fn intersects(self, events: Self) -> bool {
-        self.0 & events.0 != 0
-    }
 
     /// Whether this set is empty.
     pub(crate) const fn is_empty(self) -> bool {

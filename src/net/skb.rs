@@ -137,7 +137,7 @@ impl SkBuff {
     fn with_fragment(self, pages: Pages, offset: usize, len: usize) -> Self {
         let size = pages.size();
         // SAFETY: The reference goes to the buffer, which puts it when it is freed.
-        let (page, _) = unsafe { pages.into_raw() };
+        let page = unsafe { pages.into_raw() };
         // SAFETY: The buffer is ours and has no fragment; the range is within the page. A page has
         // at most 64 KiB, so nothing is lost in the conversions.
         unsafe {
@@ -161,6 +161,7 @@ impl SkBuff {
     }
 
     /// Whether there is no payload.
+    #[expect(dead_code, reason = "what has a length says whether it is zero")]
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
@@ -173,20 +174,13 @@ impl SkBuff {
         unsafe { bindings::rvsock_skb_header_len(self.skb.as_ptr()) as usize }
     }
 
-    /// How much memory this takes, with all overhead: what a socket is charged for it.
-    #[inline]
-    pub(crate) fn truesize(&self) -> usize {
-        // SAFETY: By the type invariants, `skb` is valid.
-        unsafe { self.skb.as_ref() }.truesize as usize
-    }
-
     /// How many more bytes of payload [`SkBuff::fill_from`] can take.
     pub(crate) fn room(&self) -> usize {
         // SAFETY: By the type invariants, `skb` is valid.
         unsafe { bindings::rvsock_skb_room(self.skb.as_ptr()) as usize }
     }
 
-    /// How many more bytes of payload [`SkBuff::append`] can take: zero unless the payload is
+    /// How many more bytes of payload [`SkBuffMut::append_range`] can take: zero unless the payload is
     /// linear.
     pub(crate) fn tailroom(&self) -> usize {
         // SAFETY: By the type invariants, `skb` is valid.
@@ -202,11 +196,6 @@ impl SkBuff {
         // SAFETY: By the type invariants, `skb` is valid and nobody else's; `len` is within its
         // room. The source is valid.
         unsafe { bindings::rvsock_skb_fill_from(self.skb.as_ptr(), source.as_raw().cast(), len) }
-    }
-
-    /// As [`SkBuffMut::append`].
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> usize {
-        self.as_mut().append(bytes)
     }
 
     /// Access to what can be changed.
@@ -261,12 +250,6 @@ impl SkBuff {
         } else {
             Err(ENOSPC)
         }
-    }
-
-    /// Takes the header off: its bytes are headroom again.
-    pub(crate) fn strip_header(&mut self) {
-        // SAFETY: By the type invariants, `skb` is valid and nobody else's.
-        unsafe { bindings::rvsock_skb_strip_header(self.skb.as_ptr()) };
     }
 
     /// The pieces of memory that header and payload are in, in this order. None of them is empty,
@@ -332,25 +315,6 @@ impl<'a> SkBuffMut<'a> {
             skb,
             _buffer: PhantomData,
         }
-    }
-
-    /// Adds payload at the end of the linear part. Gives how many bytes were copied: fewer only
-    /// where the tailroom ends.
-    pub(crate) fn append(&mut self, bytes: &[u8]) -> usize {
-        let bytes = bytes.get(..self.tailroom()).unwrap_or(bytes);
-        if bytes.is_empty() {
-            return 0;
-        }
-        // SAFETY: The buffer is valid and nobody else's. It has the tailroom, which is not zero, so
-        // its payload is linear.
-        unsafe {
-            bindings::rvsock_skb_append(
-                self.skb.as_ptr(),
-                bytes.as_ptr().cast(),
-                bytes.len() as c_uint,
-            )
-        };
-        bytes.len()
     }
 
     /// Adds `len` bytes of the payload of another buffer, from `offset` on, if there are as many

@@ -16,12 +16,11 @@ use core::ptr::NonNull;
 ///
 /// # Invariants
 ///
-/// The buffers from `head` on, linked by `next`, number `len`, are owned by the queue, and end with
-/// `tail`, whose `next` is null.
+/// The buffers from `head` on, linked by `next`, are owned by the queue, and end with `tail`, whose
+/// `next` is null.
 pub(crate) struct SkBuffQueue {
     head: Option<SkBuff>,
     tail: Option<NonNull<bindings::sk_buff>>,
-    len: usize,
 }
 
 // SAFETY: The queue is a number of `SkBuff`, which are `Send`.
@@ -48,18 +47,12 @@ impl SkBuffQueue {
         Self {
             head: None,
             tail: None,
-            len: 0,
         }
-    }
-
-    /// How many buffers are queued.
-    pub(crate) fn len(&self) -> usize {
-        self.len
     }
 
     /// Whether none is queued.
     pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.head.is_none()
     }
 
     /// Adds a buffer at the end.
@@ -77,7 +70,6 @@ impl SkBuffQueue {
                 None => self.head = Some(SkBuff::from_raw(skb)),
             }
         }
-        self.len += 1;
     }
 
     /// Adds a buffer at the head.
@@ -96,7 +88,6 @@ impl SkBuffQueue {
             self.head = Some(SkBuff::from_raw(skb));
         }
         self.tail.get_or_insert(skb);
-        self.len += 1;
     }
 
     /// Takes the first buffer off.
@@ -113,7 +104,6 @@ impl SkBuffQueue {
         if self.head.is_none() {
             self.tail = None;
         }
-        self.len -= 1;
         // SAFETY: The queue does not use it any more.
         Some(unsafe { SkBuff::from_raw(skb) })
     }
@@ -121,12 +111,6 @@ impl SkBuffQueue {
     /// The first buffer.
     pub(crate) fn front(&self) -> Option<&SkBuff> {
         self.head.as_ref()
-    }
-
-    /// The first buffer, to be changed in place.
-    pub(crate) fn front_mut(&mut self) -> Option<SkBuffMut<'_>> {
-        let head = self.head.as_mut()?;
-        Some(head.as_mut())
     }
 
     /// The last buffer, to be changed in place.
@@ -140,7 +124,7 @@ impl SkBuffQueue {
         let Some(head) = other.head.take() else {
             return;
         };
-        let (tail, len) = (other.tail.take(), core::mem::take(&mut other.len));
+        let tail = other.tail.take();
         // INVARIANT: The buffers of `other` stand behind the end, and end as they did.
         match self.tail {
             // SAFETY: The queue owns its end, and what is linked to it now.
@@ -148,7 +132,6 @@ impl SkBuffQueue {
             None => self.head = Some(head),
         }
         self.tail = tail;
-        self.len += len;
     }
 
     /// The buffers, from the first on.

@@ -38,7 +38,6 @@ use kernel::{
             Relaxed, //
         },
     },
-    time::Jiffies,
     types::Opaque, //
 };
 
@@ -142,8 +141,16 @@ impl SocketKind {
     /// A stream of bytes.
     pub(crate) const STREAM: Self = Self(bindings::sock_type_SOCK_STREAM as u16);
     /// Single messages without a connection.
+    #[expect(
+        dead_code,
+        reason = "the type's values are known, whether or not a family has them"
+    )]
     pub(crate) const DGRAM: Self = Self(bindings::sock_type_SOCK_DGRAM as u16);
     /// A connection that keeps the boundaries of messages.
+    #[expect(
+        dead_code,
+        reason = "the type's values are known, whether or not a family has them"
+    )]
     pub(crate) const SEQPACKET: Self = Self(bindings::sock_type_SOCK_SEQPACKET as u16);
 
     /// Takes C's number.
@@ -296,12 +303,6 @@ impl<P: Protocol> Sock<P> {
         Bh::new(self)
     }
 
-    /// The type of the socket (`sk_type`).
-    pub(crate) fn kind(&self) -> SocketKind {
-        // SAFETY: By the type invariants, `sk` is valid; `sk_type` is constant.
-        SocketKind::from_raw(unsafe { (*self.as_raw()).sk_type })
-    }
-
     /// The number of the socket's family (`sk_family`).
     pub(crate) fn family(&self) -> u16 {
         // SAFETY: By the type invariants, `sk` is valid; `sk_family` is constant.
@@ -388,24 +389,6 @@ impl<P: Protocol> Sock<P> {
         }
     }
 
-    /// Publishes the length of the accept queue and its limit (`sk_ack_backlog`,
-    /// `sk_max_ack_backlog`): `ss` shows them.
-    pub(crate) fn publish_backlog(&self, length: u32, limit: u32) {
-        // SAFETY: By the type invariants, `sk` is valid; all accesses are atomic.
-        unsafe {
-            atomic_store(
-                addr_of_mut!((*self.as_raw()).sk_ack_backlog),
-                length,
-                Relaxed,
-            );
-            atomic_store(
-                addr_of_mut!((*self.as_raw()).sk_max_ack_backlog),
-                limit,
-                Relaxed,
-            );
-        }
-    }
-
     /// Tells those who poll the socket that `events` happened, and sends `SIGIO` to who asked for
     /// it (`sk_wq`).
     ///
@@ -423,12 +406,5 @@ impl<P: Protocol> Sock<P> {
         unsafe {
             bindings::rvsock_sock_ns_capable(self.as_raw(), bindings::CAP_NET_BIND_SERVICE as c_int)
         }
-    }
-
-    /// How long `close(2)` may wait for what is still to be sent (`SO_LINGER`), in jiffies.
-    pub(crate) fn linger(&self) -> Option<Jiffies> {
-        let mut time = 0;
-        // SAFETY: By the type invariants, `sk` is valid, and `time` is valid for writes.
-        unsafe { bindings::rvsock_sock_linger(self.as_raw(), &mut time) }.then_some(time)
     }
 }

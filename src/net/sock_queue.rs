@@ -13,7 +13,6 @@ use core::{
 use kernel::sync::{
     aref::ARef,
     atomic::{
-        Acquire,
         Atomic,
         Full,
         Release, //
@@ -107,59 +106,21 @@ impl<P: Protocol, const PLACE: usize> SockQueue<P, PLACE> {
 
     /// Takes the first socket off.
     pub(crate) fn pop(&mut self) -> Option<ARef<Sock<P>>> {
-        let head = self.head?;
-        // SAFETY: By the type invariants, `head` is the first of the queue.
-        Some(unsafe { self.unlink(None, head) })
-    }
-
-    /// Takes a given socket off, wherever it stands; `None` if it is not in this queue. Takes time
-    /// in proportion to what stands before it.
-    pub(crate) fn remove(&mut self, sock: &Sock<P>) -> Option<ARef<Sock<P>>> {
-        if !sock.links[PLACE].queued.load(Acquire) {
-            return None;
-        }
-        let mut previous = None;
-        let mut current = self.head;
-        while let Some(at) = current {
-            if at == NonNull::from(sock) {
-                // SAFETY: `at` is in the queue, behind `previous`.
-                return Some(unsafe { self.unlink(previous, at) });
-            }
-            previous = current;
-            // SAFETY: By the type invariants, the queue has a reference to `at`, and `next` of it
-            // is the queue's.
-            current = unsafe { *at.as_ref().links[PLACE].next.get() };
-        }
-        None
-    }
-
-    /// Takes `sock` off.
-    ///
-    /// # Safety
-    ///
-    /// `sock` must be in this queue, right behind `previous`, or at its head if that is `None`.
-    unsafe fn unlink(
-        &mut self,
-        previous: Option<NonNull<Sock<P>>>,
-        sock: NonNull<Sock<P>>,
-    ) -> ARef<Sock<P>> {
+        let sock = self.head?;
+        // INVARIANT: The second is the head now; without it, there is no end either.
+        //
         // SAFETY: By the type invariants, the queue has a reference to each of its sockets, and
         // `next` of them is the queue's.
-        let next = unsafe { *sock.as_ref().links[PLACE].next.get() };
-        match previous {
-            // SAFETY: As above.
-            Some(previous) => unsafe { *previous.as_ref().links[PLACE].next.get() = next },
-            None => self.head = next,
-        }
-        if next.is_none() {
-            self.tail = previous;
+        self.head = unsafe { *sock.as_ref().links[PLACE].next.get() };
+        if self.head.is_none() {
+            self.tail = None;
         }
         self.len -= 1;
 
         // SAFETY: The queue's reference, which it does not use any more, becomes the caller's.
         let sock = unsafe { ARef::from_raw(sock) };
         sock.links[PLACE].queued.store(false, Release);
-        sock
+        Some(sock)
     }
 }
 

@@ -238,16 +238,8 @@ pub(crate) struct Entry<K: Key, P: Protocol> {
 // may do.
 unsafe impl<K: Key, P: Protocol> Send for Entry<K, P> {}
 
-// SAFETY: Shared references give the key and the socket, both of which are `Sync`.
+// SAFETY: Shared references give nothing.
 unsafe impl<K: Key, P: Protocol> Sync for Entry<K, P> {}
-
-impl<K: Key, P: Protocol> Entry<K, P> {
-    /// The key under which the socket is found.
-    pub(crate) fn key(&self) -> &K {
-        // SAFETY: By the type invariants, the node lives as long as the entry; nobody changes it.
-        unsafe { &(*self.node.as_ptr()).key }
-    }
-}
 
 impl<K: Key, P: Protocol> Drop for Entry<K, P> {
     fn drop(&mut self) {

@@ -52,14 +52,6 @@ impl Timeout {
         self.0 == 0
     }
 
-    /// The jiffies that are left, or `None` if there is no limit.
-    pub(crate) fn jiffies(self) -> Option<Jiffies> {
-        if self == Self::NONE {
-            return None;
-        }
-        Jiffies::try_from(self.0).ok()
-    }
-
     /// The shorter of two.
     pub(crate) fn min(self, other: Self) -> Self {
         Self(self.0.min(other.0))

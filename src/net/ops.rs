@@ -41,6 +41,10 @@ use kernel::{
 /// (`sock_no_*()`): mostly with `EOPNOTSUPP`.
 #[vtable]
 pub(crate) trait Operations: Protocol {
+    /// The size of the family's socket address, in bytes: the room that callers of
+    /// [`Operations::name`] have. At most that of a `struct sockaddr_storage`.
+    const ADDRESS_LEN: usize;
+
     /// The last file descriptor of the socket was closed.
     ///
     /// The socket is detached from its file afterwards, and the file's reference given up; the
@@ -62,7 +66,8 @@ pub(crate) trait Operations: Protocol {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// `getsockname(2)`, and with `peer` `getpeername(2)`.
+    /// `getsockname(2)`, and with `peer` `getpeername(2)`. `out` has room for
+    /// [`Operations::ADDRESS_LEN`] bytes.
     fn name(_sock: &Sock<Self>, _peer: bool, _out: &mut AddressBuffer<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -306,12 +311,14 @@ unsafe extern "C" fn getname<T: Operations>(
         let sock = unsafe { sock_of::<T>(socket) };
 
         let mut room = [0; size_of::<bindings::__kernel_sockaddr_storage>()];
-        let mut out = AddressBuffer::new(&mut room);
+        const { assert!(T::ADDRESS_LEN <= size_of::<bindings::__kernel_sockaddr_storage>()) };
+        let mut out = AddressBuffer::new(&mut room[..T::ADDRESS_LEN]);
         T::name(sock, peer != 0, &mut out)?;
 
         let len = out.len();
-        // SAFETY: `address` has room for an address of the family: a `struct sockaddr_storage`
-        // where it comes from user space. No more is copied than what the family gave.
+        // SAFETY: `address` has room for an address of the family, and for more, a `struct
+        // sockaddr_storage`, only where the call comes from user space. No more than `ADDRESS_LEN`
+        // bytes are copied, of which `room` has as many.
         unsafe { core::ptr::copy_nonoverlapping(room.as_ptr(), address.cast(), len) };
         Ok(len as c_int)
     })

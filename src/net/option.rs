@@ -120,20 +120,18 @@ impl OptionOut<'_> {
 ///
 /// `len` is at most the length of `room`.
 pub(crate) struct AddressBuffer<'a> {
-    room: &'a mut [u8; size_of::<bindings::__kernel_sockaddr_storage>()],
+    room: &'a mut [u8],
     len: usize,
 }
 
 impl<'a> AddressBuffer<'a> {
     /// Room that holds no address yet.
-    pub(super) fn new(
-        room: &'a mut [u8; size_of::<bindings::__kernel_sockaddr_storage>()],
-    ) -> Self {
+    pub(super) fn new(room: &'a mut [u8]) -> Self {
         // INVARIANT: Zero is not more than any length.
         Self { room, len: 0 }
     }
 
-    /// Sets the address. `EINVAL` if it is longer than a `struct sockaddr_storage`.
+    /// Sets the address. `EINVAL` if it is longer than the room.
     pub(crate) fn write(&mut self, address: &[u8]) -> Result {
         self.room
             .get_mut(..address.len())

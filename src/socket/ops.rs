@@ -97,6 +97,8 @@ impl Family for Vsock {
 
 #[vtable]
 impl Operations for Vsock {
+    const ADDRESS_LEN: usize = size_of::<SockaddrVm>();
+
     fn release(sock: &Sock<Self>) {
         close::release(sock);
     }

@@ -30,6 +30,11 @@
 //! "Process context" means that sleeping is allowed. "BH" means a bottom half (softirq, or a
 //! workqueue that runs in softirq context), or any context with bottom halves switched off:
 //! sleeping is not allowed. What says "any context" may also be called with interrupts off.
+//!
+//! Callers have to observe this themselves. The types keep memory valid and data behind its lock;
+//! they prevent neither sleeping where that is not allowed, nor a task or a bottom half that waits
+//! for itself: by taking a lock that it holds, or locks in two orders. The kernel's debugging
+//! options find both (`CONFIG_DEBUG_ATOMIC_SLEEP`, `CONFIG_PROVE_LOCKING`).
 
 pub(crate) mod charge;
 pub(crate) mod errno;

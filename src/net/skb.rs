@@ -355,7 +355,8 @@ impl Deref for SkBuffMut<'_> {
     }
 }
 
-/// A piece of memory of a buffer, for a device to read.
+/// A piece of memory of a buffer: for a device to read, or, where it is that of a
+/// [`ReceiveBuffer`](super::receive_buffer::ReceiveBuffer), to write to.
 pub(crate) struct Segment<'a> {
     data: NonNull<u8>,
     len: usize,
@@ -372,7 +373,10 @@ impl Segment<'_> {
     ///
     /// # Safety
     ///
-    /// The memory may be read for as long as its buffer is neither changed nor freed.
+    /// The memory may be accessed, by the processor or by a device, for as long as its buffer is
+    /// neither changed nor freed. It may be written to only if the buffer is a
+    /// [`ReceiveBuffer`](super::receive_buffer::ReceiveBuffer), to whose bytes there are no
+    /// references.
     pub(crate) unsafe fn as_ptr(&self) -> NonNull<u8> {
         self.data
     }

@@ -54,7 +54,8 @@ unsafe impl Buffer for ReceiveBuffer {
         let memory = self.memory().ok_or(EINVAL)?;
         let len = u32::try_from(memory.len()).map_err(|_| EMSGSIZE)?;
 
-        // SAFETY: The memory of a segment is in the direct mapping, and is `len` bytes long.
+        // SAFETY: The memory of a segment is in the direct mapping, and is `len` bytes long. It may
+        // be written to, since it is that of a `ReceiveBuffer`.
         unsafe { segments.push_linear(memory.as_ptr(), len) }
     }
 

@@ -35,25 +35,17 @@
  * off the generated names.
  */
 static const __poll_t RVSOCK_CONST_EPOLLIN = EPOLLIN;
-static const __poll_t RVSOCK_CONST_EPOLLPRI = EPOLLPRI;
 static const __poll_t RVSOCK_CONST_EPOLLOUT = EPOLLOUT;
 static const __poll_t RVSOCK_CONST_EPOLLERR = EPOLLERR;
 static const __poll_t RVSOCK_CONST_EPOLLHUP = EPOLLHUP;
-static const __poll_t RVSOCK_CONST_EPOLLNVAL = EPOLLNVAL;
 static const __poll_t RVSOCK_CONST_EPOLLRDNORM = EPOLLRDNORM;
-static const __poll_t RVSOCK_CONST_EPOLLRDBAND = EPOLLRDBAND;
 static const __poll_t RVSOCK_CONST_EPOLLWRNORM = EPOLLWRNORM;
 static const __poll_t RVSOCK_CONST_EPOLLWRBAND = EPOLLWRBAND;
 static const __poll_t RVSOCK_CONST_EPOLLRDHUP = EPOLLRDHUP;
 
 static const gfp_t RVSOCK_CONST___GFP_COMP = __GFP_COMP;
-static const gfp_t RVSOCK_CONST___GFP_NORETRY = __GFP_NORETRY;
-static const gfp_t RVSOCK_CONST___GFP_NOMEMALLOC = __GFP_NOMEMALLOC;
-static const gfp_t RVSOCK_CONST___GFP_ACCOUNT = __GFP_ACCOUNT;
 static const gfp_t RVSOCK_CONST___GFP_DIRECT_RECLAIM = __GFP_DIRECT_RECLAIM;
 
 static const long RVSOCK_CONST_MAX_SCHEDULE_TIMEOUT = MAX_SCHEDULE_TIMEOUT;
-static const unsigned int RVSOCK_CONST_SLAB_TYPESAFE_BY_RCU =
-	SLAB_TYPESAFE_BY_RCU;
 
 #endif /* RVSOCK_BINDINGS_HELPER_H */

@@ -264,6 +264,68 @@ TEST_F(connect, blocking_joins_nonblocking)
 	EXPECT_TRUE(works(self->fd));
 }
 
+/*
+ * The timer of an attempt that was given up before its time: it does not end
+ * the next attempt, which has a longer time limit.
+ */
+TEST_F(connect, timer_of_an_interrupted_attempt)
+{
+	struct caller caller = {
+		.fd = self->fd, .call = call_connect_nobody,
+	};
+
+	ignore_with_handler(SIGUSR1, 0);
+	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, O_NONBLOCK));
+	ASSERT_EQ(0, set_connect_timeout(self->fd, 1000));
+	ASSERT_EQ(-1, connect_nobody(self->fd));
+	ASSERT_EQ(EINPROGRESS, errno);
+	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, 0));
+	ASSERT_TRUE(caller_start(&caller));
+	ASSERT_FALSE(caller_is_done(&caller));
+	pthread_kill(caller.thread, SIGUSR1);
+	ASSERT_TRUE(caller_join(&caller));
+	ASSERT_EQ(EINTR, caller.error);
+	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, O_NONBLOCK));
+	ASSERT_EQ(0, set_connect_timeout(self->fd, PATIENCE_MS));
+	ASSERT_EQ(-1, connect_nobody(self->fd));
+	ASSERT_EQ(EINPROGRESS, errno);
+	EXPECT_EQ(0, poll_for(self->fd, POLLOUT, 1300));
+}
+
+/*
+ * The timer of an attempt that ends in the very moment in which it fires: what
+ * it left to be done is not done to the next attempt. Both time limits of the
+ * first are the same, so that its blocking half and its timer meet.
+ */
+TEST_F(connect, timer_that_fires_at_the_end)
+{
+	for (int round = 0; round < 20; round++) {
+		long began;
+
+		ASSERT_EQ(0, fcntl(self->fd, F_SETFL, O_NONBLOCK));
+		ASSERT_EQ(0, set_connect_timeout(self->fd, 20));
+		ASSERT_EQ(-1, connect_nobody(self->fd));
+		ASSERT_EQ(EINPROGRESS, errno);
+		if (round % 2) {
+			ASSERT_EQ(0, fcntl(self->fd, F_SETFL, 0));
+			ASSERT_EQ(-1, connect_nobody(self->fd));
+			ASSERT_EQ(ETIMEDOUT, errno);
+			ASSERT_EQ(0, fcntl(self->fd, F_SETFL, O_NONBLOCK));
+		} else {
+			ASSERT_NE(0, poll_for(self->fd, POLLOUT, PATIENCE_MS));
+			ASSERT_EQ(ETIMEDOUT, error_of(self->fd));
+		}
+		ASSERT_EQ(0, set_connect_timeout(self->fd, 150));
+		began = now_ms();
+		ASSERT_EQ(-1, connect_nobody(self->fd));
+		ASSERT_EQ(EINPROGRESS, errno);
+		ASSERT_NE(0, poll_for(self->fd, POLLOUT, PATIENCE_MS));
+		EXPECT_LE(140, now_ms() - began)
+			TH_LOG("round %d", round);
+		EXPECT_EQ(ETIMEDOUT, error_of(self->fd));
+	}
+}
+
 /* A signal ends a blocking connect with EINTR; the socket can try again. */
 TEST_F(connect, interrupted_and_tried_again)
 {

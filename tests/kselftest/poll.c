@@ -62,6 +62,27 @@ TEST_F(echo, rcvlowat)
 	EXPECT_EQ(POLLIN, poll_for(self->fd, POLLIN, PATIENCE_MS));
 }
 
+/*
+ * A smaller buffer makes a smaller window, and with it what is queued may be
+ * enough for SO_RCVLOWAT: a blocked poll hears of it.
+ */
+TEST_F(echo, smaller_window_wakes_poll)
+{
+	struct caller caller = { .fd = self->fd, .call = call_poll_in };
+	uint8_t data[5000] = { 0 };
+
+	ASSERT_EQ(0, set_int(self->fd, SOL_SOCKET, SO_RCVLOWAT, 8000));
+	ASSERT_TRUE(caller_start(&caller));
+	ASSERT_EQ(0, send_all(self->fd, data, sizeof(data)));
+	ASSERT_TRUE(wait_queued(self->fd, sizeof(data)));
+	ASSERT_EQ(0, set_buffer(self->fd, SO_VM_SOCKETS_BUFFER_SIZE, 6000));
+	sleep_ms(SETTLE_MS);
+	ASSERT_FALSE(caller_is_done(&caller));
+	ASSERT_EQ(0, set_buffer(self->fd, SO_VM_SOCKETS_BUFFER_SIZE, 4096));
+	ASSERT_TRUE(caller_join(&caller));
+	EXPECT_EQ(POLLIN, caller.result);
+}
+
 /* A blocked poll is woken by data. */
 TEST_F(echo, blocked_poll)
 {

@@ -780,4 +780,163 @@ TEST_F(echo, four_readers)
 	free(words);
 }
 
+/*
+ * several readers: one that needs much and came first is not overtaken by those
+ * behind it that need little; each gets its piece of the stream whole.
+ */
+TEST(needs_are_served_in_order)
+{
+	static const size_t needs[] = { KIB(200), 100, KIB(40), 1000 };
+	struct caller callers[ARRAY_SIZE(needs)];
+	uint8_t *data = malloc(KIB(256));
+	uint64_t at = 0;
+	int fd = vsock_connected(PORT_ECHO);
+
+	ASSERT_LE(0, fd);
+	pattern_fill(data, KIB(256), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(needs); i++) {
+		callers[i] = (struct caller) {
+			.fd = fd, .call = call_recv, .flags = MSG_WAITALL,
+			.data = malloc(needs[i]), .len = needs[i],
+		};
+		ASSERT_TRUE(caller_start(&callers[i]));
+		ASSERT_FALSE(caller_is_done(&callers[i]));
+	}
+	for (size_t sent = 0; sent < KIB(256); sent += KIB(8))
+		ASSERT_EQ(0, send_all(fd, data + sent, KIB(8)));
+	for (size_t i = 0; i < ARRAY_SIZE(needs); i++) {
+		ASSERT_TRUE(caller_join(&callers[i]))
+			TH_LOG("reader %zu sleeps on", i);
+		EXPECT_EQ((ssize_t)needs[i], callers[i].result);
+		EXPECT_EQ(needs[i], pattern_check(callers[i].data, needs[i], at));
+		at += needs[i];
+		free(callers[i].data);
+	}
+	close(fd);
+	free(data);
+}
+
+#define STREAM_WORDS (1u << 20)
+
+struct needy_reader {
+	pthread_t thread;
+	int fd;
+	size_t needs[3];
+	uint8_t *seen;
+	size_t bytes;
+	bool done, ok;
+};
+
+static void *read_needs(void *argument)
+{
+	struct needy_reader *reader = argument;
+	uint32_t *words = malloc(KIB(200));
+	ssize_t got;
+
+	reader->ok = true;
+	for (int i = 0; ; i = (i + 1) % 3) {
+		got = recv(reader->fd, words, reader->needs[i], MSG_WAITALL);
+		if (got <= 0)
+			break;
+		__atomic_add_fetch(&reader->bytes, got, __ATOMIC_RELAXED);
+		for (ssize_t j = 0; j < got / 4; j++) {
+			if (words[j] >= STREAM_WORDS ||
+			    (j && words[j] != words[j - 1] + 1)) {
+				reader->ok = false;
+				break;
+			}
+			__atomic_add_fetch(&reader->seen[words[j]], 1,
+					   __ATOMIC_RELAXED);
+		}
+	}
+	reader->ok &= got == 0;
+	free(words);
+	__atomic_store_n(&reader->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+struct word_sender {
+	pthread_t thread;
+	int fd;
+	bool ok;
+};
+
+static void *send_words(void *argument)
+{
+	struct word_sender *sender = argument;
+	uint32_t words[2048];
+
+	sender->ok = true;
+	for (uint32_t at = 0; at < STREAM_WORDS; at += ARRAY_SIZE(words)) {
+		for (uint32_t i = 0; i < ARRAY_SIZE(words); i++)
+			words[i] = at + i;
+		if (send_all(sender->fd, words, sizeof(words)))
+			sender->ok = false;
+	}
+	return NULL;
+}
+
+/*
+ * several readers: under a stream that goes on, calls of four threads with
+ * changing needs each get a piece without a gap, all of the stream comes, each
+ * byte once, and when reading is ended all of them return.
+ */
+TEST(four_readers_with_different_needs)
+{
+	static const size_t needs[4][3] = {
+		{ KIB(200), 4, KIB(64) }, { 400, KIB(20), 40 },
+		{ 4, 4000, KIB(128) }, { KIB(4), KIB(4), KIB(100) },
+	};
+	uint8_t *seen = calloc(STREAM_WORDS, 1);
+	struct needy_reader readers[4];
+	struct word_sender sender = { 0 };
+	char *rest = malloc(KIB(256));
+	size_t total;
+	long end;
+
+	sender.fd = vsock_connected(PORT_ECHO);
+	ASSERT_LE(0, sender.fd);
+	memset(readers, 0, sizeof(readers));
+	for (int i = 0; i < 4; i++) {
+		readers[i].fd = sender.fd;
+		readers[i].seen = seen;
+		memcpy(readers[i].needs, needs[i], sizeof(needs[i]));
+		ASSERT_EQ(0, pthread_create(&readers[i].thread, NULL,
+					    read_needs, &readers[i]));
+	}
+	ASSERT_EQ(0, pthread_create(&sender.thread, NULL, send_words, &sender));
+	/* Read, or queued behind readers that need more than is left. */
+	end = now_ms() + PATIENCE_MS;
+	do {
+		ssize_t left = recv(sender.fd, rest, KIB(256),
+				    MSG_PEEK | MSG_DONTWAIT);
+
+		total = left > 0 ? left : 0;
+		for (int i = 0; i < 4; i++)
+			total += __atomic_load_n(&readers[i].bytes,
+						 __ATOMIC_RELAXED);
+		sleep_ms(10);
+	} while (total < STREAM_WORDS * 4 && now_ms() < end);
+	ASSERT_EQ(STREAM_WORDS * 4, total);
+	ASSERT_EQ(0, shutdown(sender.fd, SHUT_RDWR));
+	for (int i = 0; i < 4; i++) {
+		while (!__atomic_load_n(&readers[i].done, __ATOMIC_ACQUIRE) &&
+		       now_ms() < end)
+			sleep_ms(10);
+		ASSERT_TRUE(readers[i].done)
+			TH_LOG("reader %d sleeps on", i);
+		pthread_join(readers[i].thread, NULL);
+		EXPECT_TRUE(readers[i].ok);
+	}
+	pthread_join(sender.thread, NULL);
+	EXPECT_TRUE(sender.ok);
+	for (uint32_t i = 0; i < STREAM_WORDS; i++) {
+		ASSERT_EQ(1, seen[i])
+			TH_LOG("word %u", i);
+	}
+	close(sender.fd);
+	free(rest);
+	free(seen);
+}
+
 TEST_HARNESS_MAIN

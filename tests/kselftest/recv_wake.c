@@ -261,6 +261,57 @@ TEST_F(echo, raised_mark_binds_later_calls)
 	EXPECT_EQ(100, recv(self->fd, self->data, 1000, 0));
 }
 
+/*
+ * Raising SO_RCVLOWAT to what the window can hold: the peer hears of what was
+ * read since it was told last, or the mark could never be reached.
+ */
+TEST(raised_mark_is_reached)
+{
+	uint8_t *data = malloc(MIB(1));
+	int fd;
+
+	ASSERT_ASK(fd, "send %zu 65536 0", MIB(1));
+	ASSERT_TRUE(wait_queued(fd, CAP));
+	/* So little that it is not worth a packet of its own. */
+	EXPECT_EQ(10000, recv(fd, data, 10000, 0));
+	ASSERT_EQ(0, poll_for(fd, POLLERR, SETTLE_MS));
+	ASSERT_EQ(0, set_int(fd, SOL_SOCKET, SO_RCVLOWAT, CAP));
+	EXPECT_EQ(POLLIN, poll_for(fd, POLLIN, 5000));
+	EXPECT_EQ(0, recv_all(fd, data + 10000, CAP));
+	EXPECT_EQ(CAP + 10000, pattern_check(data, CAP + 10000, 0));
+	close(fd);
+	free(data);
+}
+
+/*
+ * A reader sleeps for all that the window can hold, and another takes a little
+ * of it away: the peer must hear of that, or the first would sleep until the
+ * backstop wakes it.
+ */
+TEST(taking_little_strands_nobody)
+{
+	long stalled = module_counter("stalled");
+	struct caller caller = {
+		.call = call_recv, .len = CAP, .flags = MSG_WAITALL,
+	};
+	uint8_t little[1000];
+
+	caller.data = malloc(CAP);
+	ASSERT_ASK(caller.fd, "send %zu 4096 3000", 2 * CAP);
+	ASSERT_TRUE(caller_start(&caller));
+	ASSERT_TRUE(wait_queued(caller.fd, KIB(32)));
+	ASSERT_FALSE(caller_is_done(&caller));
+	ASSERT_EQ(1000, recv(caller.fd, little, 1000, MSG_DONTWAIT));
+	ASSERT_TRUE(caller_join(&caller));
+	EXPECT_EQ((ssize_t)CAP, caller.result);
+	EXPECT_EQ(1000, pattern_check(little, 1000, 0));
+	EXPECT_EQ(CAP, pattern_check(caller.data, CAP, 1000));
+	EXPECT_GE(1, caller.switches);
+	EXPECT_EQ(stalled, module_counter("stalled"));
+	close(caller.fd);
+	free(caller.data);
+}
+
 /* An end wakes a reader whose mark was not reached. */
 TEST(end_wakes_below_the_mark)
 {

@@ -230,6 +230,99 @@ TEST(after_the_peer_closed)
 	close(fd);
 }
 
+/* How a sender that does not wait uses the credit that it has. */
+FIXTURE(slow_peer)
+{
+	uint8_t *data;
+	int fd;
+};
+
+FIXTURE_VARIANT(slow_peer)
+{
+	/* Bytes of each send. */
+	size_t packet;
+};
+
+/* It asks for more than there is, so it gets less and then EAGAIN. */
+FIXTURE_VARIANT_ADD(slow_peer, all_at_once)
+{
+	.packet = KIB(128),
+};
+
+/* It takes the credit in pieces that do not fit it. */
+FIXTURE_VARIANT_ADD(slow_peer, odd_pieces)
+{
+	.packet = 1000,
+};
+
+FIXTURE_SETUP(slow_peer)
+{
+	self->data = random_bytes(KIB(128));
+	self->fd = vsock_stream(0);
+	ASSERT_LE(0, self->fd);
+	/* Own buffers limit what is under way, in both directions. */
+	ASSERT_EQ(0, set_buffer(self->fd, SO_VM_SOCKETS_BUFFER_SIZE, KIB(4)));
+	ASSERT_EQ(0, vsock_ask_on(self->fd, "sink %zu 300", KIB(128)));
+}
+
+FIXTURE_TEARDOWN(slow_peer)
+{
+	close(self->fd);
+	free(self->data);
+}
+
+/*
+ * A sender that does not wait gets POLLOUT again, though the peer says little
+ * of its own: it announces free space only when it is asked, or by a rule that
+ * so little data do not meet.
+ */
+TEST_F(slow_peer, becomes_writable)
+{
+	long began = now_ms();
+	size_t sent = 0;
+
+	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, O_NONBLOCK));
+	while (sent < KIB(128)) {
+		size_t len = KIB(128) - sent;
+		ssize_t result;
+
+		if (len > variant->packet)
+			len = variant->packet;
+		ASSERT_EQ(POLLOUT, poll_for(self->fd, POLLOUT, 5000))
+			TH_LOG("after %zu bytes", sent);
+		/* Each window is a packet there and one back, not a timer's turn. */
+		ASSERT_GE(10000, now_ms() - began)
+			TH_LOG("after %zu bytes", sent);
+		result = send(self->fd, self->data + sent, len, 0);
+		ASSERT_LT(0, result);
+		sent += result;
+	}
+	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, 0));
+	EXPECT_TRUE(sunk(self->fd, self->data, KIB(128)));
+}
+
+/*
+ * A send that does not wait and takes exactly all the credit is not short, so
+ * no further call follows it before POLLOUT does.
+ */
+TEST(all_credit_taken_exactly)
+{
+	static const char command[] = "sink 8192 0\n";
+	uint8_t *data = random_bytes(KIB(8));
+	size_t first = KIB(4) - strlen(command);
+	int fd = vsock_stream(0);
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, set_buffer(fd, SO_VM_SOCKETS_BUFFER_SIZE, KIB(4)));
+	ASSERT_EQ(0, vsock_ask_on(fd, "sink 8192 0"));
+	ASSERT_EQ((ssize_t)first, send(fd, data, first, MSG_DONTWAIT));
+	EXPECT_EQ(POLLOUT, poll_for(fd, POLLOUT, 5000));
+	EXPECT_EQ(0, send_all(fd, data + first, KIB(8) - first));
+	EXPECT_TRUE(sunk(fd, data, KIB(8)));
+	close(fd);
+	free(data);
+}
+
 /* 8 MiB in one call, counted and checked by the host. */
 TEST(large)
 {

@@ -300,4 +300,88 @@ TEST_F_TIMEOUT(traffic, closed_with_unread_data, 90)
 	EXPECT_TRUE(exchange.equal);
 }
 
+/*
+ * Many senders of small packets, who fill the device's transmit queue again and
+ * again: all of them go on, and so do the connects among them. A queue that
+ * stands still once would stand still for good.
+ */
+#define SMALL_SENDERS		16
+#define SMALL_ROUNDS		3
+#define SMALL_PACKET		50
+#define SMALL_TOTAL		200000
+/* A call that takes this long has been stranded. */
+#define STRANDED_MS		10000
+
+struct small_sender {
+	pthread_t thread;
+	int index;
+	int rounds_done;
+	const char *failed;
+	int error;
+};
+
+static bool small_round(struct small_sender *sender, const uint8_t *data, int fd)
+{
+	char line[64], expected[64];
+
+	set_timeout(fd, SO_SNDTIMEO, STRANDED_MS);
+	set_timeout(fd, SO_RCVTIMEO, STRANDED_MS);
+	set_connect_timeout(fd, STRANDED_MS);
+	sender->failed = "asking";
+	if (vsock_ask_on(fd, "sink %d 0", SMALL_TOTAL))
+		return false;
+	sender->failed = "sending";
+	for (size_t at = 0; at < SMALL_TOTAL; at += SMALL_PACKET)
+		if (send_all(fd, data + at, SMALL_PACKET))
+			return false;
+	sender->failed = "reading the host's count";
+	if (vsock_read_line(fd, line, sizeof(line)))
+		return false;
+	sender->failed = "the host's count and checksum";
+	snprintf(expected, sizeof(expected), "%d %08x", SMALL_TOTAL,
+		 crc32_update(0, data, SMALL_TOTAL));
+	errno = EILSEQ;
+	if (strcmp(line, expected))
+		return false;
+	sender->failed = NULL;
+	return true;
+}
+
+static void *small_sends(void *argument)
+{
+	struct small_sender *sender = argument;
+	uint8_t *data = malloc(SMALL_TOTAL);
+
+	for (int round = 0; round < SMALL_ROUNDS && !sender->failed; round++) {
+		int fd = vsock_stream(0);
+
+		random_fill(data, SMALL_TOTAL, sender->index * 100 + round);
+		if (small_round(sender, data, fd))
+			sender->rounds_done++;
+		else
+			sender->error = errno;
+		close(fd);
+	}
+	free(data);
+	return NULL;
+}
+
+TEST_F_TIMEOUT(traffic, many_senders_of_small_packets, 90)
+{
+	struct small_sender senders[SMALL_SENDERS];
+
+	memset(senders, 0, sizeof(senders));
+	for (int i = 0; i < SMALL_SENDERS; i++) {
+		senders[i].index = i;
+		ASSERT_EQ(0, pthread_create(&senders[i].thread, NULL,
+					    small_sends, &senders[i]));
+	}
+	for (int i = 0; i < SMALL_SENDERS; i++) {
+		pthread_join(senders[i].thread, NULL);
+		EXPECT_EQ(SMALL_ROUNDS, senders[i].rounds_done)
+			TH_LOG("sender %d: %s: %s", i, senders[i].failed,
+			       strerror(senders[i].error));
+	}
+}
+
 TEST_HARNESS_MAIN

@@ -1,0 +1,581 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The device goes away and comes back: the driver is unbound from it and bound
+ * again by sysfs, with sockets in every state. Nobody may sleep on, each
+ * connection's end is told once, and the next connection works.
+ */
+#include "vsock_harness.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/epoll.h>
+
+#define DRIVER		"/sys/bus/virtio/drivers/rvsock/"
+#define DEVICES		"/sys/bus/virtio/devices/"
+/* The number of socket devices, as sysfs writes it. */
+#define DEVICE_ID	"0x0013"
+
+/* More than all buffers between here and the host's program can hold. */
+#define FLOOD		MIB(4)
+#define CONNECTIONS	200
+#define ROUNDS		10
+
+static bool write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	bool written;
+
+	if (fd < 0)
+		return false;
+	written = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	close(fd);
+	return written;
+}
+
+/* The socket device's name on its bus, whether it has a driver or not. */
+static bool find_device(char name[NAME_MAX + 1])
+{
+	DIR *directory = opendir(DEVICES);
+	struct dirent *entry;
+	bool found = false;
+
+	while (directory && !found && (entry = readdir(directory))) {
+		char path[sizeof(DEVICES) + NAME_MAX + 16], id[16] = "";
+		FILE *file;
+
+		snprintf(path, sizeof(path), DEVICES "%s/device", entry->d_name);
+		file = fopen(path, "r");
+		if (!file)
+			continue;
+		if (fscanf(file, "%15s", id) == 1 && !strcmp(id, DEVICE_ID)) {
+			strcpy(name, entry->d_name);
+			found = true;
+		}
+		fclose(file);
+	}
+	if (directory)
+		closedir(directory);
+	return found;
+}
+
+static bool is_bound(const char *device)
+{
+	char path[sizeof(DRIVER) + NAME_MAX];
+
+	snprintf(path, sizeof(path), DRIVER "%s", device);
+	return !access(path, F_OK);
+}
+
+static bool unbind(const char *device)
+{
+	return write_text(DRIVER "unbind", device) && !is_bound(device);
+}
+
+static bool bind_again(const char *device)
+{
+	return write_text(DRIVER "bind", device) && is_bound(device);
+}
+
+/* Live sockets, as the kernel lists them; -1 if it does not. */
+static int live_sockets(void)
+{
+	FILE *file = fopen("/proc/net/protocols", "r");
+	char line[256], name[32];
+	int size, count, found = -1;
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%31s %d %d", name, &size, &count) == 3 &&
+		    !strcmp(name, "RVSOCK"))
+			found = count;
+	if (file)
+		fclose(file);
+	return found;
+}
+
+/* Closed sockets are listed for up to 8 s while they wait for the peer. */
+static int sockets_become(int wanted)
+{
+	long end = now_ms() + 12000;
+
+	while (live_sockets() != wanted && now_ms() < end)
+		sleep_ms(50);
+	return live_sockets();
+}
+
+static int error_of(int fd)
+{
+	int error = -1;
+	socklen_t len = sizeof(error);
+
+	getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
+	return error;
+}
+
+/* Does a connection of its own carry data both ways? */
+static bool next_connection_works(void)
+{
+	int fd = vsock_connected(PORT_REPLY);
+	char reply[2] = "";
+	bool works;
+
+	if (fd < 0)
+		return false;
+	works = !send_all(fd, "hello", 5) && !recv_all(fd, reply, 2) &&
+		!memcmp(reply, "OK", 2);
+	close(fd);
+	return works;
+}
+
+static ssize_t call_connect_nobody(struct caller *caller)
+{
+	return vsock_connect(caller->fd, VMADDR_CID_HOST, PORT_NOBODY);
+}
+
+/* A connection with so many bytes of the pattern in its receive queue. */
+static int with_queued(size_t len)
+{
+	int fd = vsock_ask("send %zu %zu 0", len, len);
+
+	if (fd >= 0 && !wait_queued(fd, len)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+FIXTURE(device)
+{
+	char name[NAME_MAX + 1];
+};
+
+FIXTURE_SETUP(device)
+{
+	if (access(DRIVER, F_OK))
+		SKIP(return, "the driver is not that of rvsock");
+	ASSERT_TRUE(find_device(self->name));
+	if (!is_bound(self->name))
+		ASSERT_TRUE(bind_again(self->name));
+}
+
+FIXTURE_TEARDOWN(device)
+{
+	/* However the test ended, who comes after needs the device. */
+	if (self->name[0] && !is_bound(self->name))
+		EXPECT_TRUE(bind_again(self->name));
+}
+
+/* recv() asleep, for a byte or for many: ECONNRESET once, then the end. */
+TEST_F(device, readers_wake)
+{
+	struct caller plain = { .call = call_recv, .len = KIB(4) };
+	struct caller all = {
+		.call = call_recv, .len = KIB(100), .flags = MSG_WAITALL,
+	};
+
+	plain.data = malloc(plain.len);
+	all.data = malloc(all.len);
+	plain.fd = vsock_connected(PORT_ECHO);
+	ASSERT_LE(0, plain.fd);
+	ASSERT_ASK(all.fd, "send 10000 10000 0");
+	ASSERT_TRUE(wait_queued(all.fd, 10000));
+	ASSERT_TRUE(caller_start(&plain));
+	ASSERT_TRUE(caller_start(&all));
+	ASSERT_FALSE(caller_is_done(&plain));
+	ASSERT_FALSE(caller_is_done(&all));
+	ASSERT_TRUE(unbind(self->name));
+	ASSERT_TRUE(caller_join(&plain));
+	EXPECT_EQ(-1, plain.result);
+	EXPECT_EQ(ECONNRESET, plain.error);
+	EXPECT_EQ(0, recv(plain.fd, plain.data, 1, 0));
+	/* What had come is returned; the error is for the next call. */
+	ASSERT_TRUE(caller_join(&all));
+	EXPECT_EQ(10000, all.result);
+	EXPECT_EQ(10000, pattern_check(all.data, 10000, 0));
+	EXPECT_EQ(-1, recv(all.fd, all.data, 1, 0));
+	EXPECT_EQ(ECONNRESET, errno);
+	EXPECT_EQ(0, recv(all.fd, all.data, 1, 0));
+	close(plain.fd);
+	close(all.fd);
+	free(plain.data);
+	free(all.data);
+}
+
+/*
+ * send() asleep for credit: the count of what it sent, and no SIGPIPE; then the
+ * error, once; then EPIPE.
+ */
+TEST_F(device, senders_wake)
+{
+	struct caller caller = { .call = call_send, .len = FLOOD };
+
+	ignore_with_handler(SIGPIPE, 0);
+	caller.data = calloc(1, FLOOD);
+	/* Longer than the suite: its end is not to come when no device is there. */
+	ASSERT_ASK(caller.fd, "hold 60000");
+	ASSERT_TRUE(caller_start(&caller));
+	sleep_ms(SETTLE_MS);
+	ASSERT_FALSE(caller_is_done(&caller));
+	ASSERT_TRUE(unbind(self->name));
+	ASSERT_TRUE(caller_join(&caller));
+	EXPECT_LE(1, caller.result);
+	EXPECT_GT((ssize_t)FLOOD, caller.result);
+	EXPECT_EQ(0, handled_signals());
+	EXPECT_EQ(-1, send(caller.fd, caller.data, 1, 0));
+	EXPECT_EQ(ECONNRESET, errno);
+	EXPECT_EQ(0, handled_signals());
+	EXPECT_EQ(-1, send(caller.fd, caller.data, 1, 0));
+	EXPECT_EQ(EPIPE, errno);
+	EXPECT_EQ(1, handled_signals());
+	close(caller.fd);
+	free(caller.data);
+}
+
+/* poll() asleep, also for more than will ever come. */
+TEST_F(device, pollers_wake)
+{
+	struct caller plain = { .call = call_poll_in };
+	struct caller marked = { .call = call_poll_in };
+
+	plain.fd = vsock_connected(PORT_ECHO);
+	ASSERT_LE(0, plain.fd);
+	marked.fd = with_queued(1000);
+	ASSERT_LE(0, marked.fd);
+	ASSERT_EQ(0, set_int(marked.fd, SOL_SOCKET, SO_RCVLOWAT, KIB(8)));
+	ASSERT_TRUE(caller_start(&plain));
+	ASSERT_TRUE(caller_start(&marked));
+	ASSERT_FALSE(caller_is_done(&plain));
+	ASSERT_FALSE(caller_is_done(&marked));
+	ASSERT_TRUE(unbind(self->name));
+	ASSERT_TRUE(caller_join(&plain));
+	EXPECT_EQ(POLLIN | POLLERR | POLLHUP, plain.result);
+	ASSERT_TRUE(caller_join(&marked));
+	EXPECT_EQ(POLLIN | POLLERR | POLLHUP, marked.result);
+	close(plain.fd);
+	close(marked.fd);
+}
+
+/* A connect under way fails at once, whether it is waited for or not. */
+TEST_F(device, pending_connects_fail)
+{
+	struct caller caller = { .call = call_connect_nobody };
+	int fd = vsock_stream(SOCK_NONBLOCK);
+	int mask;
+
+	caller.fd = vsock_stream(0);
+	ASSERT_LE(0, caller.fd);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, set_connect_timeout(caller.fd, PATIENCE_MS));
+	ASSERT_EQ(0, set_connect_timeout(fd, PATIENCE_MS));
+	ASSERT_TRUE(caller_start(&caller));
+	ASSERT_EQ(-1, vsock_connect(fd, VMADDR_CID_HOST, PORT_NOBODY));
+	ASSERT_EQ(EINPROGRESS, errno);
+	ASSERT_EQ(0, poll_for(fd, POLLOUT, 50));
+	ASSERT_FALSE(caller_is_done(&caller));
+	ASSERT_TRUE(unbind(self->name));
+	ASSERT_TRUE(caller_join(&caller));
+	EXPECT_EQ(-1, caller.result);
+	EXPECT_EQ(ECONNRESET, caller.error);
+	mask = poll_for(fd, POLLOUT, 2000);
+	EXPECT_EQ(POLLOUT | POLLERR, mask & (POLLOUT | POLLERR));
+	EXPECT_EQ(ECONNRESET, error_of(fd));
+	EXPECT_EQ(0, error_of(fd));
+	/* Both can try again: without the device in vain, with it not. */
+	EXPECT_EQ(-1, vsock_connect(fd, VMADDR_CID_HOST, PORT_ECHO));
+	EXPECT_EQ(ENODEV, errno);
+	EXPECT_EQ(-1, vsock_connect(caller.fd, VMADDR_CID_HOST, PORT_ECHO));
+	EXPECT_EQ(ENODEV, errno);
+	ASSERT_TRUE(bind_again(self->name));
+	EXPECT_EQ(0, vsock_connect(caller.fd, VMADDR_CID_HOST, PORT_ECHO));
+	close(caller.fd);
+	close(fd);
+}
+
+/* Each of many connections is told: all of them, and once. */
+TEST_F(device, two_hundred_connections)
+{
+	int fds[CONNECTIONS], epoll = epoll_create1(0), count;
+	struct epoll_event events[CONNECTIONS + 1];
+	int unheard = 0, not_reset = 0, reset_twice = 0, not_ended = 0;
+
+	ASSERT_LE(0, epoll);
+	for (int i = 0; i < CONNECTIONS; i++) {
+		struct epoll_event event = { .events = EPOLLRDHUP };
+
+		fds[i] = vsock_connected(PORT_ECHO);
+		ASSERT_LE(0, fds[i])
+			TH_LOG("connection %d: %s", i, strerror(errno));
+		ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, fds[i], &event));
+	}
+	EXPECT_EQ(0, epoll_wait(epoll, events, CONNECTIONS + 1, 0));
+	ASSERT_TRUE(unbind(self->name));
+
+	count = epoll_wait(epoll, events, CONNECTIONS + 1, PATIENCE_MS);
+	EXPECT_EQ(CONNECTIONS, count);
+	for (int i = 0; i < count; i++)
+		if ((events[i].events & (EPOLLHUP | EPOLLERR)) !=
+		    (EPOLLHUP | EPOLLERR))
+			unheard++;
+	EXPECT_EQ(0, unheard);
+
+	/* Half of them are read from first, and half written to. */
+	for (int i = 0; i < CONNECTIONS; i++) {
+		bool reads = i % 2;
+		char byte = 0;
+		ssize_t result;
+
+		result = reads ? recv(fds[i], &byte, 1, MSG_DONTWAIT) :
+				 send(fds[i], &byte, 1, MSG_NOSIGNAL);
+		if (result != -1 || errno != ECONNRESET)
+			not_reset++;
+		for (int again = 0; again < 2; again++) {
+			result = recv(fds[i], &byte, 1, MSG_DONTWAIT);
+			if (result == -1 && errno == ECONNRESET)
+				reset_twice++;
+			else if (result != 0)
+				not_ended++;
+			result = send(fds[i], &byte, 1, MSG_NOSIGNAL);
+			if (result == -1 && errno == ECONNRESET)
+				reset_twice++;
+			else if (result != -1 || errno != EPIPE)
+				not_ended++;
+		}
+		if (poll_for(fds[i], 0, 0) != POLLHUP)
+			not_ended++;
+		close(fds[i]);
+	}
+	EXPECT_EQ(0, not_reset);
+	EXPECT_EQ(0, reset_twice);
+	EXPECT_EQ(0, not_ended);
+	close(epoll);
+	ASSERT_TRUE(bind_again(self->name));
+	EXPECT_TRUE(next_connection_works());
+}
+
+/* What had come before stays readable, and comes before the error. */
+TEST_F(device, queued_data_are_left)
+{
+	uint8_t data[2000];
+	int fd = with_queued(1000);
+
+	ASSERT_LE(0, fd);
+	ASSERT_TRUE(unbind(self->name));
+	EXPECT_EQ(1000, recv(fd, data, sizeof(data), MSG_PEEK));
+	EXPECT_EQ(400, recv(fd, data, 400, 0));
+	EXPECT_EQ(600, recv(fd, data + 400, 1600, MSG_WAITALL));
+	EXPECT_EQ(1000, pattern_check(data, 1000, 0));
+	EXPECT_EQ(-1, recv(fd, data, 1, 0));
+	EXPECT_EQ(ECONNRESET, errno);
+	EXPECT_EQ(0, recv(fd, data, 1, 0));
+	EXPECT_EQ(0, error_of(fd));
+	close(fd);
+}
+
+/* SO_ERROR takes the error: no call is told of it a second time. */
+TEST_F(device, so_error_takes_it)
+{
+	uint8_t data[2000];
+	int fd = with_queued(1000);
+
+	ASSERT_LE(0, fd);
+	ASSERT_TRUE(unbind(self->name));
+	EXPECT_EQ(POLLERR, poll_for(fd, 0, 0) & POLLERR);
+	EXPECT_EQ(ECONNRESET, error_of(fd));
+	EXPECT_EQ(0, error_of(fd));
+	EXPECT_EQ(POLLHUP, poll_for(fd, 0, 0));
+	EXPECT_EQ(1000, recv(fd, data, sizeof(data), 0));
+	EXPECT_EQ(0, recv(fd, data, sizeof(data), 0));
+	EXPECT_EQ(-1, send(fd, data, 1, MSG_NOSIGNAL));
+	EXPECT_EQ(EPIPE, errno);
+	EXPECT_EQ(0, error_of(fd));
+	close(fd);
+}
+
+/* A listener has no connection to lose: an accept sleeps on until one comes. */
+TEST_F(device, listener_survives)
+{
+	struct caller caller = { .call = call_accept };
+	struct dial_result host;
+	unsigned int port;
+	uint8_t data[100];
+	int asking;
+
+	caller.fd = vsock_listener(&port, 4);
+	ASSERT_LE(0, caller.fd);
+	ASSERT_TRUE(caller_start(&caller));
+	ASSERT_TRUE(unbind(self->name));
+	sleep_ms(SETTLE_MS);
+	ASSERT_FALSE(caller_is_done(&caller));
+	EXPECT_EQ(0, poll_for(caller.fd, POLLIN, 0));
+	ASSERT_TRUE(bind_again(self->name));
+	ASSERT_FALSE(caller_is_done(&caller));
+	asking = vsock_dial(port, "send-close 100 100 0");
+	ASSERT_LE(0, asking);
+	ASSERT_TRUE(caller_join(&caller));
+	ASSERT_LE(0, caller.result);
+	EXPECT_EQ(100, recv(caller.result, data, 100, MSG_WAITALL));
+	EXPECT_EQ(100, pattern_check(data, 100, 0));
+	close(caller.result);
+	EXPECT_EQ(0, vsock_dial_result(asking, &host));
+	EXPECT_TRUE(host.ok);
+	close(asking);
+	close(caller.fd);
+}
+
+/* A connection that waits to be accepted is reset like the others. */
+TEST_F(device, unaccepted_connection)
+{
+	unsigned int port;
+	char byte;
+	int fd, asking, listener = vsock_listener(&port, 4);
+
+	ASSERT_LE(0, listener);
+	asking = vsock_dial(port, "hold 60000");
+	ASSERT_LE(0, asking);
+	ASSERT_EQ(POLLIN, poll_for(listener, POLLIN, PATIENCE_MS));
+	ASSERT_TRUE(unbind(self->name));
+	fd = accept(listener, NULL, NULL);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(-1, recv(fd, &byte, 1, MSG_DONTWAIT));
+	EXPECT_EQ(ECONNRESET, errno);
+	EXPECT_EQ(0, recv(fd, &byte, 1, MSG_DONTWAIT));
+	close(fd);
+	close(asking);
+	close(listener);
+}
+
+/* Without the device: no connection, but all that needs none. */
+TEST_F(device, without_it)
+{
+	int fd = vsock_stream(0), later = vsock_stream(SOCK_NONBLOCK);
+
+	ASSERT_LE(0, fd);
+	ASSERT_LE(0, later);
+	ASSERT_TRUE(unbind(self->name));
+	EXPECT_EQ(-1, vsock_connect(fd, VMADDR_CID_HOST, PORT_REPLY));
+	EXPECT_EQ(ENODEV, errno);
+	EXPECT_EQ(0, error_of(fd));
+	EXPECT_EQ(-1, vsock_connect(later, VMADDR_CID_HOST, PORT_REPLY));
+	EXPECT_EQ(ENODEV, errno);
+	EXPECT_EQ(0, vsock_bind(later, VMADDR_CID_ANY, VMADDR_PORT_ANY));
+	EXPECT_EQ(0, listen(later, 1));
+	ASSERT_TRUE(bind_again(self->name));
+	EXPECT_EQ(0, vsock_connect(fd, VMADDR_CID_HOST, PORT_REPLY));
+	close(fd);
+	close(later);
+	EXPECT_TRUE(next_connection_works());
+}
+
+/* Sockets that are closed while they have no device, or lose it, all go. */
+TEST_F_TIMEOUT(device, closed_around_it, 60)
+{
+	int before = live_sockets();
+	int fds[20];
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = with_queued(1000);
+		ASSERT_LE(0, fds[i]);
+	}
+	/* Some wait for the host's last word, some lose the device first. */
+	for (size_t i = 0; i < ARRAY_SIZE(fds) / 2; i++)
+		close(fds[i]);
+	ASSERT_TRUE(unbind(self->name));
+	for (size_t i = ARRAY_SIZE(fds) / 2; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+	/* Nobody is left to wait for, so they do not take 8 s. */
+	sleep_ms(1000);
+	EXPECT_GE(before, live_sockets());
+}
+
+static bool stop;
+
+/* Makes connections and uses them, whatever comes of it, until told to stop. */
+static void *make_traffic(void *argument)
+{
+	unsigned long *exchanges = argument;
+	static uint8_t data[KIB(16)];
+
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		uint8_t in[KIB(16)];
+		int fd = vsock_stream(0);
+
+		if (fd < 0)
+			break;
+		/* One that loses its answer with the device may give up soon. */
+		set_connect_timeout(fd, 500);
+		if (!vsock_connect(fd, VMADDR_CID_HOST, PORT_ECHO)) {
+			while (!__atomic_load_n(&stop, __ATOMIC_RELAXED) &&
+			       !send_all(fd, data, sizeof(data)) &&
+			       !recv_all(fd, in, sizeof(in)))
+				++*exchanges;
+		} else {
+			/* ENODEV comes at once: do not keep a processor busy. */
+			sleep_ms(5);
+		}
+		close(fd);
+	}
+	return NULL;
+}
+
+/* As above for connections that the host makes, one at a time. */
+static void *make_dialled_traffic(void *argument)
+{
+	unsigned long *exchanges = argument;
+	unsigned int port;
+	int listener = vsock_listener(&port, 4);
+
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		int fd, asking = vsock_dial(port, "send-close 10000 1000 0");
+		uint8_t data[10000];
+
+		if (asking < 0) {
+			sleep_ms(5);
+			continue;
+		}
+		if (poll_for(listener, POLLIN, 300) == POLLIN) {
+			fd = accept(listener, NULL, NULL);
+			if (fd >= 0 && !recv_all(fd, data, sizeof(data)))
+				++*exchanges;
+			close(fd);
+		}
+		close(asking);
+	}
+	close(listener);
+	return NULL;
+}
+
+/* It goes and comes back again and again, under traffic; nothing is left. */
+TEST_F_TIMEOUT(device, rounds_under_traffic, 90)
+{
+	unsigned long exchanges[7] = { 0 };
+	int before = live_sockets();
+	pthread_t threads[7];
+	struct timespec end;
+
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL,
+					    i ? make_traffic :
+						make_dialled_traffic,
+					    &exchanges[i]));
+	for (int round = 0; round < ROUNDS; round++) {
+		sleep_ms(150 + 17 * round);
+		ASSERT_TRUE(unbind(self->name))
+			TH_LOG("round %d: %s", round, strerror(errno));
+		sleep_ms(round % 3 * 20);
+		ASSERT_TRUE(bind_again(self->name))
+			TH_LOG("round %d: %s", round, strerror(errno));
+	}
+	sleep_ms(300);
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += PATIENCE_MS / 1000;
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++) {
+		ASSERT_EQ(0, pthread_timedjoin_np(threads[i], NULL, &end))
+			TH_LOG("thread %zu sleeps on", i);
+		EXPECT_LT(0, exchanges[i]);
+	}
+	EXPECT_TRUE(next_connection_works());
+	EXPECT_EQ(before, sockets_become(before));
+}
+
+TEST_HARNESS_MAIN

@@ -3,7 +3,6 @@
 //! What arrives for a socket while a task owns it.
 
 use super::{
-    close,
     queue::ReceiveQueue,
     state::{
         Stage,
@@ -78,7 +77,7 @@ impl Backlog {
             state.transport_reset(sock);
         }
         if core::mem::take(&mut self.expired) {
-            close::expired(sock, state);
+            state.expired(sock);
         }
         if core::mem::take(&mut self.credit_due) {
             state.pay_credit();

@@ -97,7 +97,7 @@ pub(super) fn release(sock: &Sock<Vsock>) {
 
 /// Closes a connection. What was not read is lost, and the peer is told so.
 fn close(sock: &Sock<Vsock>, state: &mut State, mut link: Link) -> Stage {
-    sock.stop_timer();
+    state.end_alarms(sock);
     let unread = link.queue.len() > 0;
     if let Some(control) = link.wire.close(unread) {
         link.send_control(control);
@@ -110,20 +110,4 @@ fn close(sock: &Sock<Vsock>, state: &mut State, mut link: Link) -> Stage {
         link.leave_table();
         Stage::Closed
     }
-}
-
-/// The timer of the socket expired: an answer did not come in time, or no more data.
-pub(super) fn expired(sock: &Sock<Vsock>, state: &mut State) {
-    let overdue = state.is_overdue();
-    match state.link_mut() {
-        Some(link) if overdue => {
-            if let Some(control) = link.wire.timeout() {
-                link.send_control(control);
-            }
-        }
-        _ => {}
-    }
-    state.check_for_stall(sock);
-    state.ask_again(sock);
-    state.settle(sock, false);
 }

@@ -3,7 +3,6 @@
 //! From a transport to a socket.
 
 use super::{
-    close,
     context::{
         Context,
         SLOT, //
@@ -192,7 +191,7 @@ pub(super) fn timer(sock: &Sock<Vsock>) {
         return;
     }
     match sock.lock_bh() {
-        Bh::Free(mut state) => close::expired(sock, &mut state),
+        Bh::Free(mut state) => state.expired(sock),
         Bh::Busy(mut backlog) => backlog.expired = true,
     }
 }

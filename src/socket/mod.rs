@@ -8,6 +8,7 @@
 //! | `context.rs` | what all sockets share: tables, the device, counters |
 //! | `state.rs` | the state of a socket behind its lock, and its transitions |
 //! | `published.rs`, `poll.rs` | what of it can be read without the lock; who is woken by a change |
+//! | `alarm.rs` | what the timer is for |
 //! | `link.rs`, `queue.rs` | a connection, its transport and its receive queue |
 //! | `deliver.rs`, `backlog.rs` | packets from a transport: at once, or when the owner lets go |
 //! | `bind.rs`, `connect.rs`, `listen.rs`, `close.rs` | how connections come and go |
@@ -16,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alarm;
 mod backlog;
 mod bind;
 mod close;

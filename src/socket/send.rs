@@ -5,11 +5,11 @@
 //! Source: send(2); virtio specification, 5.10.6.3.
 
 use super::{
-    link::Link,
-    state::{
+    alarm::{
         ASK_AT_MOST_MS,
         ASK_MS, //
     },
+    link::Link,
     Vsock, //
 };
 use crate::net::{
@@ -87,6 +87,12 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
         }
         state.settle(sock, false);
     };
+    let used_up = state
+        .connected()
+        .is_ok_and(|link| sent > 0 && link.wire.sendable() == 0 && !link.wire.send_ended());
+    if used_up {
+        state.used_up_credit(sock);
+    }
     match result {
         // What was sent cannot be taken back, so it is what the caller is told of.
         Err(_) if sent > 0 => Ok(sent),
@@ -133,7 +139,7 @@ fn wait_for_credit(
             return Ok(());
         }
         if timeout.is_zero() {
-            state.ask_for_credit(sock);
+            state.found_no_credit(sock);
             return Err(EAGAIN);
         }
         if !has_credit {

@@ -3,6 +3,7 @@
 //! The state of a socket, behind its lock.
 
 use super::{
+    alarm::Alarms,
     bind::Bound,
     link::Link,
     listen::Listener,
@@ -29,35 +30,10 @@ use crate::protocol::{
         Payload,
         Phase, //
     },
-    packet::{
-        Control,
-        Header, //
-    },
-    reason::DropReason,
-    wake, //
+    packet::Header,
+    reason::DropReason, //
 };
-use kernel::{
-    prelude::*,
-    time::{
-        msecs_to_jiffies,
-        Delta,
-        Instant,
-        Monotonic,
-        Msecs, //
-    },
-};
-
-/// How long nothing may arrive before a sleeping reader takes what is queued, in milliseconds. Long
-/// enough for a peer that was only held up not to cost its reader another wake-up.
-const STALL_MS: Msecs = 200;
-
-/// How much too early a timer may seem to fire, in milliseconds.
-const EARLY_MS: i64 = 10;
-
-/// How long the peer is given to answer a sender that has no credit before it is asked again: at
-/// first, and at most, in milliseconds.
-pub(super) const ASK_MS: Msecs = 10;
-pub(super) const ASK_AT_MOST_MS: Msecs = 1000;
+use kernel::prelude::*;
 
 /// What a socket is at the moment.
 ///
@@ -90,11 +66,8 @@ pub(crate) struct State {
     /// A reader sleeps, and nothing has arrived for a while although much is queued: it is to take
     /// that, in case the peer has a limit that it does not tell.
     pub(super) stalled: bool,
-    /// When the answer to a request or to a close is due; see [`State::await_answer`].
-    deadline: Option<Instant<Monotonic>>,
-    /// A sender that does not wait found no credit: after how many milliseconds the peer is to be
-    /// asked for it again.
-    asking: Option<Msecs>,
+    /// What the timer is set for.
+    pub(super) alarms: Alarms,
     /// What was published last.
     published: Snapshot,
 }
@@ -105,8 +78,7 @@ impl State {
         State {
             stage: Stage::Unbound,
             stalled: false,
-            deadline: None,
-            asking: None,
+            alarms: Alarms::default(),
             published: Snapshot::IDLE,
         }
     }
@@ -143,50 +115,15 @@ impl State {
         };
         if let Some(phase) = stage {
             let old = core::mem::replace(&mut self.stage, Stage::Closed);
+            if !matches!(phase, Phase::Closing) {
+                // Whatever was waited for has come.
+                self.end_alarms(sock);
+            }
             self.stage = Self::follow(sock, old, phase);
         }
         self.publish(sock, arrived);
         if arrived {
             self.watch_for_stall(sock);
-        }
-    }
-
-    /// Sets the timer for the answer to a request or to a close.
-    pub(super) fn await_answer(&mut self, sock: &Sock<Vsock>, ms: Msecs) {
-        self.deadline = Some(Instant::now() + Delta::from_millis(i64::from(ms)));
-        sock.arm_timer(msecs_to_jiffies(ms));
-    }
-
-    /// Whether the answer is overdue. A timer that was set for something else, or that fires late,
-    /// changes nothing.
-    pub(super) fn is_overdue(&self) -> bool {
-        // Jiffies may be one less than what they were asked for.
-        let early = Delta::from_millis(EARLY_MS);
-        self.deadline
-            .is_some_and(|deadline| !(Instant::now() - deadline + early).is_negative())
-    }
-
-    /// A sender that does not wait found no credit. The peer is asked for it, now and again by the
-    /// timer: some announce free space only by a rule of their own.
-    pub(super) fn ask_for_credit(&mut self, sock: &Sock<Vsock>) {
-        if self.asking.is_none() {
-            self.asking = Some(ASK_MS);
-            self.ask_again(sock);
-        }
-    }
-
-    /// Asks again if there still is no credit. Called by the timer.
-    pub(super) fn ask_again(&mut self, sock: &Sock<Vsock>) {
-        let Some(interval) = self.asking else {
-            return;
-        };
-        match &mut self.stage {
-            Stage::Connected(link) if link.wire.sendable() == 0 && !link.wire.send_ended() => {
-                link.send_control(Control::CreditRequest);
-                self.asking = Some(interval.saturating_mul(2).min(ASK_AT_MOST_MS));
-                sock.arm_timer(msecs_to_jiffies(interval));
-            }
-            _ => self.asking = None,
         }
     }
 
@@ -196,30 +133,6 @@ impl State {
             if link.wire.read(0, sock.receive_low_water()) {
                 link.send_credit(sock);
             }
-        }
-    }
-
-    /// Sets the timer anew if a reader goes on sleeping although much is queued.
-    fn watch_for_stall(&self, sock: &Sock<Vsock>) {
-        let Stage::Connected(link) = &self.stage else {
-            return;
-        };
-        if wake::may_stall(link.queue.len(), link.wire.window())
-            && sock.shared().published.readers.has_sleepers()
-        {
-            sock.arm_timer(msecs_to_jiffies(STALL_MS));
-        }
-    }
-
-    /// Nothing has arrived for that time.
-    pub(super) fn check_for_stall(&mut self, sock: &Sock<Vsock>) {
-        let Stage::Connected(link) = &self.stage else {
-            return;
-        };
-        let readers = &sock.shared().published.readers;
-        if wake::may_stall(link.queue.len(), link.wire.window()) && readers.has_sleepers() {
-            self.stalled = true;
-            readers.reconsider();
         }
     }
 
@@ -235,13 +148,9 @@ impl State {
     /// The stage that a socket enters when its connection has gone on to `phase`.
     fn follow(sock: &Sock<Vsock>, old: Stage, phase: Phase) -> Stage {
         match (old, phase) {
-            (Stage::Connecting(link), Phase::Established) => {
-                sock.stop_timer();
-                Stage::Connected(link)
-            }
+            (Stage::Connecting(link), Phase::Established) => Stage::Connected(link),
             // A failed connect leaves the socket as it was before, so that it can try again.
             (Stage::Connecting(mut link), Phase::Closed(cause)) => {
-                sock.stop_timer();
                 link.leave_table();
                 sock.set_error(Self::error_of_connect(cause));
                 match link.into_bound() {
@@ -257,7 +166,6 @@ impl State {
                 Stage::Connected(link)
             }
             (Stage::Closing(mut link), Phase::Closed(_)) => {
-                sock.stop_timer();
                 link.leave_table();
                 Stage::Closed
             }

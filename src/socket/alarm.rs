@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a socket's one timer is for.
+//!
+//! Three things can be waited for at the same time, each until a moment of its own. The timer is
+//! set for the earliest; one that fires for something that is no longer due changes nothing.
+
+use super::{
+    state::{
+        Stage,
+        State, //
+    },
+    Vsock, //
+};
+use crate::net::sock::Sock;
+use crate::protocol::{
+    packet::Control,
+    wake, //
+};
+use kernel::time::{
+    msecs_to_jiffies,
+    Delta,
+    Instant,
+    Monotonic,
+    Msecs, //
+};
+
+/// How long nothing may arrive before a sleeping reader takes what is queued, in milliseconds. Long
+/// enough for a peer that was only held up not to cost its reader another wake-up.
+const STALL_MS: Msecs = 200;
+
+/// How long the peer is given to answer a sender that has no credit before it is asked again: at
+/// first, and at most, in milliseconds.
+pub(super) const ASK_MS: Msecs = 10;
+pub(super) const ASK_AT_MOST_MS: Msecs = 1000;
+
+/// How much too early a timer may seem to fire, in milliseconds: jiffies are counted from their
+/// beginning.
+const EARLY_MS: i64 = 10;
+
+type Moment = Option<Instant<Monotonic>>;
+
+/// The moments that a socket waits for.
+#[derive(Default)]
+pub(super) struct Alarms {
+    /// The answer to a request or to a close is overdue.
+    answer: Moment,
+    /// Nothing has arrived for a while, although much is queued and a reader sleeps.
+    stall: Moment,
+    /// The peer is to be asked for credit.
+    ask: Moment,
+    /// How long after that it is to be asked again, in milliseconds.
+    ask_interval: Msecs,
+    /// It was asked since credit was last used up.
+    asked: bool,
+}
+
+fn after(ms: Msecs) -> Moment {
+    Some(Instant::now() + Delta::from_millis(i64::from(ms)))
+}
+
+/// Takes a moment out if it has come.
+fn take_if_due(moment: &mut Moment) -> bool {
+    let early = Delta::from_millis(EARLY_MS);
+    moment
+        .take_if(|at| !(Instant::now() - *at + early).is_negative())
+        .is_some()
+}
+
+impl Alarms {
+    /// Sets the timer for the earliest moment. One that has none goes on and finds nothing due.
+    fn arm(&self, sock: &Sock<Vsock>) {
+        let now = Instant::now();
+        let earliest = [self.answer, self.stall, self.ask]
+            .into_iter()
+            .flatten()
+            .map(|at| (at - now).as_millis().max(0))
+            .min();
+        if let Some(ms) = earliest {
+            // At most the longest timeout that was set, which is a `Msecs`.
+            sock.arm_timer(msecs_to_jiffies(Msecs::try_from(ms).unwrap_or(Msecs::MAX)));
+        }
+    }
+}
+
+impl State {
+    /// Waits for the answer to a request or to a close.
+    pub(super) fn await_answer(&mut self, sock: &Sock<Vsock>, ms: Msecs) {
+        self.alarms.answer = after(ms);
+        self.alarms.arm(sock);
+    }
+
+    /// The answer came, or is no longer waited for.
+    pub(super) fn end_alarms(&mut self, sock: &Sock<Vsock>) {
+        self.alarms = Alarms::default();
+        sock.stop_timer();
+    }
+
+    /// A sender has used up its credit. If none comes soon, the peer is asked for it: some announce
+    /// free space only by a rule of their own, and whoever polls for it does not call again.
+    pub(super) fn used_up_credit(&mut self, sock: &Sock<Vsock>) {
+        self.alarms.ask = after(ASK_MS);
+        self.alarms.ask_interval = ASK_MS;
+        self.alarms.asked = false;
+        self.alarms.arm(sock);
+    }
+
+    /// A sender that does not wait found no credit: the peer is asked for it now, and again later;
+    /// not with every call, which may come in any number.
+    pub(super) fn found_no_credit(&mut self, sock: &Sock<Vsock>) {
+        if !self.alarms.asked {
+            self.alarms.ask_interval = ASK_MS;
+            self.ask_for_credit(sock);
+        }
+    }
+
+    fn ask_for_credit(&mut self, sock: &Sock<Vsock>) {
+        self.alarms.ask = None;
+        let Stage::Connected(link) = &mut self.stage else {
+            return;
+        };
+        if link.wire.sendable() > 0 || link.wire.send_ended() {
+            return;
+        }
+        link.send_control(Control::CreditRequest);
+        self.alarms.asked = true;
+        let interval = self.alarms.ask_interval;
+        self.alarms.ask = after(interval);
+        self.alarms.ask_interval = interval.saturating_mul(2).min(ASK_AT_MOST_MS);
+        self.alarms.arm(sock);
+    }
+
+    /// Something arrived: if a reader goes on sleeping although much is queued, it is to be seen
+    /// whether more comes.
+    pub(super) fn watch_for_stall(&mut self, sock: &Sock<Vsock>) {
+        if self.may_stall(sock) {
+            self.alarms.stall = after(STALL_MS);
+            self.alarms.arm(sock);
+        }
+    }
+
+    fn may_stall(&self, sock: &Sock<Vsock>) -> bool {
+        let Stage::Connected(link) = &self.stage else {
+            return false;
+        };
+        wake::may_stall(link.queue.len(), link.wire.window())
+            && sock.shared().published.readers.has_sleepers()
+    }
+
+    /// The timer of the socket expired. With the lock held in any of its forms but the owner's.
+    pub(super) fn expired(&mut self, sock: &Sock<Vsock>) {
+        if take_if_due(&mut self.alarms.answer) {
+            if let Some(link) = self.link_mut() {
+                if let Some(control) = link.wire.timeout() {
+                    link.send_control(control);
+                }
+            }
+        }
+        if take_if_due(&mut self.alarms.stall) && self.may_stall(sock) {
+            self.stalled = true;
+            sock.shared().published.readers.reconsider();
+        }
+        if take_if_due(&mut self.alarms.ask) {
+            self.ask_for_credit(sock);
+        }
+        self.alarms.arm(sock);
+        self.settle(sock, false);
+    }
+}

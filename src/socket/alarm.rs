@@ -130,8 +130,8 @@ impl State {
         self.alarms.arm(sock);
     }
 
-    /// Something arrived: if a reader goes on sleeping although much is queued, it is to be seen
-    /// whether more comes.
+    /// Something arrived, or a reader is about to sleep: if it sleeps although much is queued, it is
+    /// to be seen whether more comes.
     pub(super) fn watch_for_stall(&mut self, sock: &Sock<Vsock>) {
         if self.may_stall(sock) {
             self.alarms.stall = after(STALL_MS);

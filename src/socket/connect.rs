@@ -69,7 +69,8 @@ pub(super) fn connect(sock: &Sock<Vsock>, bytes: &[u8], nonblocking: bool) -> Re
         Stage::Listening(_) | Stage::Closing(_) | Stage::Closed => return Err(EINVAL),
     }
     let timeout = sock.shared().options.connect_timeout();
-    if nonblocking {
+    // A start that has failed by now is told of at once.
+    if nonblocking && matches!(state.stage, Stage::Connecting(_)) {
         state.await_answer(sock, timeout);
         return Err(EINPROGRESS);
     }

@@ -213,6 +213,8 @@ impl Call<'_, '_> {
             if link.wire.before_sleep(self.need(link)) {
                 link.send_credit(self.sock);
             }
+            // Much may be queued already, and nothing more come.
+            state.watch_for_stall(self.sock);
             let reason = match turn.sleep(state, timeout) {
                 Woken::Ready => continue,
                 Woken::Signal => timeout.interrupted_error(),

@@ -90,7 +90,7 @@ impl State {
         self.alarms.arm(sock);
     }
 
-    /// The answer came, or is no longer waited for.
+    /// Nothing of what the timer was set for is waited for any longer.
     pub(super) fn end_alarms(&mut self, sock: &Sock<Vsock>) {
         self.alarms = Alarms::default();
         sock.stop_timer();
@@ -147,7 +147,8 @@ impl State {
             && sock.shared().published.readers.has_sleepers()
     }
 
-    /// The timer of the socket expired. With the lock held in any of its forms but the owner's.
+    /// The timer of the socket expired. BH, or when the owner lets go of the socket: the spinlock is
+    /// held.
     pub(super) fn expired(&mut self, sock: &Sock<Vsock>) {
         if take_if_due(&mut self.alarms.answer) {
             if let Some(link) = self.link_mut() {

@@ -89,16 +89,7 @@ impl Backlog {
 
     fn drain_packets(&mut self, sock: &Sock<Vsock>, state: &mut State) {
         for header in self.packets.take() {
-            let mut arrived = false;
-            match (state.packet(sock, &header), state.link_mut()) {
-                (Payload::Deliver, Some(link)) => {
-                    link.queue.append(&mut self.queue);
-                    arrived = true;
-                }
-                (Payload::Drop(reason), _) => sock.shared().context.count_drop(reason),
-                _ => {}
-            }
-            state.settle(sock, arrived);
+            state.packet(sock, &header, |queue| queue.append(&mut self.queue));
         }
         // What was not delivered is dropped.
         self.queue = ReceiveQueue::default();

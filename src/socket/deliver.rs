@@ -20,10 +20,7 @@ use crate::protocol::{
         Address,
         Cid, //
     },
-    connection::{
-        Payload,
-        Phase, //
-    },
+    connection::Phase,
     packet::{
         Control,
         Header,
@@ -147,20 +144,7 @@ impl Context {
 /// A packet for the connection of `sock` arrived. BH.
 fn packet(sock: &Sock<Vsock>, header: &Header, payload: &mut Incoming) {
     match sock.lock_bh() {
-        Bh::Free(mut state) => {
-            let arrived = match (state.packet(sock, header), state.link_mut()) {
-                (Payload::Deliver, Some(link)) => {
-                    link.queue.push(payload);
-                    true
-                }
-                (Payload::Drop(reason), _) => {
-                    sock.shared().context.count_drop(reason);
-                    false
-                }
-                _ => false,
-            };
-            state.settle(sock, arrived);
-        }
+        Bh::Free(mut state) => state.packet(sock, header, |queue| queue.push(payload)),
         Bh::Busy(mut backlog) => backlog.packet(sock, header, payload),
     }
 }

@@ -11,6 +11,7 @@ use super::{
         Snapshot,
         Status, //
     },
+    queue::ReceiveQueue,
     Vsock, //
 };
 use crate::net::{
@@ -188,13 +189,25 @@ impl State {
         }
     }
 
-    /// A packet of the socket's connection arrived. Returns what to do with its payload, which
-    /// the caller then adds to the queue; [`State::settle`] is due after that.
-    pub(super) fn packet(&mut self, sock: &Sock<Vsock>, header: &Header) -> Payload {
-        match self.link_mut() {
-            Some(link) => link.packet(sock, header),
-            None => Payload::Drop(DropReason::State),
+    /// A packet of the socket's connection arrived. `keep` adds its payload to the receive queue,
+    /// and is called only if it belongs there; a packet that is dropped is counted.
+    pub(super) fn packet(
+        &mut self,
+        sock: &Sock<Vsock>,
+        header: &Header,
+        keep: impl FnOnce(&mut ReceiveQueue),
+    ) {
+        let mut verdict = Payload::Drop(DropReason::State);
+        if let Some(link) = self.link_mut() {
+            verdict = link.packet(sock, header);
+            if verdict == Payload::Deliver {
+                keep(&mut link.queue);
+            }
         }
+        if let Payload::Drop(reason) = verdict {
+            sock.shared().context.count_drop(reason);
+        }
+        self.settle(sock, verdict == Payload::Deliver);
     }
 
     /// Publishes what the state is now.

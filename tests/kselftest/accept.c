@@ -112,14 +112,14 @@ TEST_F(listener, addresses)
 	fd = accept(self->fd, (struct sockaddr *)&peer, &len);
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(sizeof(peer), len);
-	expected = vsock_address(VMADDR_CID_HOST, peer.svm_port);
+	expected = vsock_address(vsock_peer_cid(), peer.svm_port);
 	EXPECT_EQ(0, memcmp(&expected, &peer, sizeof(peer)));
 
 	ASSERT_EQ(0, getpeername(fd, (struct sockaddr *)&again, &len));
 	EXPECT_EQ(0, memcmp(&peer, &again, sizeof(peer)));
 
 	ASSERT_EQ(0, getsockname(fd, (struct sockaddr *)&name, &len));
-	expected = vsock_address(GUEST_CID, self->port);
+	expected = vsock_address(vsock_own_cid(), self->port);
 	EXPECT_EQ(0, memcmp(&expected, &name, sizeof(name)));
 	close(fd);
 	close(asking);
@@ -386,7 +386,7 @@ TEST(listener_on_the_own_cid)
 	socklen_t len = sizeof(address);
 	int listener = vsock_stream(0), asking, fd;
 
-	ASSERT_EQ(0, vsock_bind(listener, GUEST_CID, VMADDR_PORT_ANY));
+	ASSERT_EQ(0, vsock_bind(listener, vsock_own_cid(), VMADDR_PORT_ANY));
 	ASSERT_EQ(0, listen(listener, 1));
 	ASSERT_EQ(0, getsockname(listener, (struct sockaddr *)&address, &len));
 	asking = vsock_dial(address.svm_port, "echo");

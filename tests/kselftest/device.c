@@ -77,41 +77,6 @@ static bool bind_again(const char *device)
 	return write_text(DRIVER "bind", device) && is_bound(device);
 }
 
-/* Live sockets, as the kernel lists them; -1 if it does not. */
-static int live_sockets(void)
-{
-	FILE *file = fopen("/proc/net/protocols", "r");
-	char line[256], name[32];
-	int size, count, found = -1;
-
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "%31s %d %d", name, &size, &count) == 3 &&
-		    !strcmp(name, "RVSOCK"))
-			found = count;
-	if (file)
-		fclose(file);
-	return found;
-}
-
-/* Closed sockets are listed for up to 8 s while they wait for the peer. */
-static int sockets_become(int wanted)
-{
-	long end = now_ms() + 12000;
-
-	while (live_sockets() != wanted && now_ms() < end)
-		sleep_ms(50);
-	return live_sockets();
-}
-
-static int error_of(int fd)
-{
-	int error = -1;
-	socklen_t len = sizeof(error);
-
-	getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
-	return error;
-}
-
 /* Does a connection of its own carry data both ways? */
 static bool next_connection_works(void)
 {
@@ -278,8 +243,8 @@ TEST_F(device, pending_connects_fail)
 	EXPECT_EQ(ECONNRESET, caller.error);
 	mask = poll_for(fd, POLLOUT, 2000);
 	EXPECT_EQ(POLLOUT | POLLERR, mask & (POLLOUT | POLLERR));
-	EXPECT_EQ(ECONNRESET, error_of(fd));
-	EXPECT_EQ(0, error_of(fd));
+	EXPECT_EQ(ECONNRESET, socket_error(fd));
+	EXPECT_EQ(0, socket_error(fd));
 	/* Both can try again: without the device in vain, with it not. */
 	EXPECT_EQ(-1, vsock_connect(fd, VMADDR_CID_HOST, PORT_ECHO));
 	EXPECT_EQ(ENODEV, errno);
@@ -367,7 +332,7 @@ TEST_F(device, queued_data_are_left)
 	EXPECT_EQ(-1, recv(fd, data, 1, 0));
 	EXPECT_EQ(ECONNRESET, errno);
 	EXPECT_EQ(0, recv(fd, data, 1, 0));
-	EXPECT_EQ(0, error_of(fd));
+	EXPECT_EQ(0, socket_error(fd));
 	close(fd);
 }
 
@@ -380,14 +345,14 @@ TEST_F(device, so_error_takes_it)
 	ASSERT_LE(0, fd);
 	ASSERT_TRUE(unbind(self->name));
 	EXPECT_EQ(POLLERR, poll_for(fd, 0, 0) & POLLERR);
-	EXPECT_EQ(ECONNRESET, error_of(fd));
-	EXPECT_EQ(0, error_of(fd));
+	EXPECT_EQ(ECONNRESET, socket_error(fd));
+	EXPECT_EQ(0, socket_error(fd));
 	EXPECT_EQ(POLLHUP, poll_for(fd, 0, 0));
 	EXPECT_EQ(1000, recv(fd, data, sizeof(data), 0));
 	EXPECT_EQ(0, recv(fd, data, sizeof(data), 0));
 	EXPECT_EQ(-1, send(fd, data, 1, MSG_NOSIGNAL));
 	EXPECT_EQ(EPIPE, errno);
-	EXPECT_EQ(0, error_of(fd));
+	EXPECT_EQ(0, socket_error(fd));
 	close(fd);
 }
 
@@ -454,7 +419,7 @@ TEST_F(device, without_it)
 	ASSERT_TRUE(unbind(self->name));
 	EXPECT_EQ(-1, vsock_connect(fd, VMADDR_CID_HOST, PORT_REPLY));
 	EXPECT_EQ(ENODEV, errno);
-	EXPECT_EQ(0, error_of(fd));
+	EXPECT_EQ(0, socket_error(fd));
 	EXPECT_EQ(-1, vsock_connect(later, VMADDR_CID_HOST, PORT_REPLY));
 	EXPECT_EQ(ENODEV, errno);
 	EXPECT_EQ(0, vsock_bind(later, VMADDR_CID_ANY, VMADDR_PORT_ANY));

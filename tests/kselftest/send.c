@@ -452,7 +452,7 @@ TEST_F(echo, out_of_band)
 /* A connected stream takes no destination. */
 TEST_F(echo, destination_is_refused)
 {
-	struct sockaddr_vm address = vsock_address(VMADDR_CID_HOST, PORT_ECHO);
+	struct sockaddr_vm address = vsock_address(vsock_peer_cid(), PORT_ECHO);
 
 	EXPECT_EQ(-1, sendto(self->fd, self->data, 1, 0,
 			     (struct sockaddr *)&address, sizeof(address)));

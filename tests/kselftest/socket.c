@@ -12,8 +12,6 @@
 
 /* A port that nothing else in these tests uses. */
 #define PORT		5000u
-/* A CID that is nobody's. */
-#define CID_NOBODY	77u
 
 static int bind_to(int fd, const struct sockaddr_vm *address, socklen_t len)
 {

@@ -18,22 +18,39 @@
 #include <time.h>
 #include <unistd.h>
 
-int vsock_family(void)
+/* A number of the environment, from 1 to @most. */
+static int from_environment(const char *name, int otherwise, int most)
 {
-	const char *text = getenv("RVSOCK_FAMILY");
+	const char *text = getenv(name);
 	char *end;
 	long number;
 
 	if (!text || !*text)
-		return 18;
+		return otherwise;
 	number = strtol(text, &end, 10);
-	if (*end || number < 1 || number > 255) {
-		fprintf(stderr,
-			"RVSOCK_FAMILY is \"%s\": set it to the family's number, 18 or 40.\n",
-			text);
+	if (*end || number < 1 || number > most) {
+		fprintf(stderr, "%s is \"%s\": set it to a number from 1 to %d.\n",
+			name, text, most);
 		exit(2);
 	}
 	return (int)number;
+}
+
+int vsock_family(void)
+{
+	return from_environment("RVSOCK_FAMILY", 18, 255);
+}
+
+unsigned int vsock_peer_cid(void)
+{
+	return from_environment("RVSOCK_PEER_CID", VMADDR_CID_HOST, 1 << 30);
+}
+
+unsigned int vsock_own_cid(void)
+{
+	unsigned int peer = vsock_peer_cid();
+
+	return peer == VMADDR_CID_HOST ? GUEST_CID : peer;
 }
 
 struct sockaddr_vm vsock_address(unsigned int cid, unsigned int port)
@@ -82,7 +99,7 @@ int vsock_connected(unsigned int port)
 
 	if (fd < 0)
 		return -1;
-	if (vsock_connect(fd, VMADDR_CID_HOST, port))
+	if (vsock_connect(fd, vsock_peer_cid(), port))
 		return close_failed(fd);
 	return fd;
 }
@@ -97,7 +114,7 @@ static int ask_va(int fd, const char *format, va_list arguments)
 		return -1;
 	}
 	line[len++] = '\n';
-	if (vsock_connect(fd, VMADDR_CID_HOST, PORT_SERVICE))
+	if (vsock_connect(fd, vsock_peer_cid(), PORT_SERVICE))
 		return -1;
 	return send_all(fd, line, len);
 }
@@ -245,6 +262,33 @@ int recv_all(int fd, void *data, size_t len)
 		len -= got;
 	}
 	return 0;
+}
+
+int socket_error(int fd)
+{
+	int error = -1;
+	socklen_t len = sizeof(error);
+
+	getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
+	return error;
+}
+
+unsigned int local_port(int fd)
+{
+	struct sockaddr_vm address;
+	socklen_t len = sizeof(address);
+
+	if (getsockname(fd, (struct sockaddr *)&address, &len))
+		return VMADDR_PORT_ANY;
+	return address.svm_port;
+}
+
+bool answers_two_bytes(int fd)
+{
+	char reply[2] = "";
+
+	return !send_all(fd, "hello", 5) && !recv_all(fd, reply, 2) &&
+	       !memcmp(reply, "OK", 2);
 }
 
 int set_int(int fd, int level, int option, int value)
@@ -528,4 +572,28 @@ long module_counter(const char *name)
 			result = value;
 	fclose(file);
 	return result;
+}
+
+int live_sockets(void)
+{
+	FILE *file = fopen("/proc/net/protocols", "r");
+	char line[256], name[32];
+	int size, count, found = -1;
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%31s %d %d", name, &size, &count) == 3 &&
+		    !strcmp(name, "RVSOCK"))
+			found = count;
+	if (file)
+		fclose(file);
+	return found;
+}
+
+int sockets_become(int wanted)
+{
+	long end = now_ms() + 12000;
+
+	while (live_sockets() != wanted && now_ms() < end)
+		sleep_ms(50);
+	return live_sockets();
 }

@@ -21,11 +21,11 @@
 #define KIB(n) ((size_t)(n) * 1024)
 #define MIB(n) ((size_t)(n) * 1024 * 1024)
 
-/* Where the host peer listens. */
+/* Where the peer listens. */
 #define PORT_REPLY	9999u
 #define PORT_ECHO	9998u
 #define PORT_SERVICE	9000u
-/* A host port where nobody listens. */
+/* A port of it where nobody listens. */
 #define PORT_NOBODY	9777u
 
 /* Credit that a new socket gives its peer, in bytes. */
@@ -36,6 +36,8 @@
 
 /* CID of the guest where it has a device. */
 #define GUEST_CID	3u
+/* A CID that is nobody's. */
+#define CID_NOBODY	77u
 
 /* Longest wait of any helper for something that has to happen. */
 #define PATIENCE_MS	20000
@@ -44,6 +46,15 @@
 
 /* Number of the family under test: RVSOCK_FAMILY, or 18. */
 int vsock_family(void);
+
+/*
+ * CID of the peer whose services a suite uses: RVSOCK_PEER_CID, or the host. When
+ * it is one of this guest, the services run here (loopback_peer.c).
+ */
+unsigned int vsock_peer_cid(void);
+
+/* CID of this guest, as that peer sees it. */
+unsigned int vsock_own_cid(void);
 
 /* Address in the family under test. */
 struct sockaddr_vm vsock_address(unsigned int cid, unsigned int port);
@@ -54,7 +65,7 @@ int vsock_stream(int flags);
 int vsock_bind(int fd, unsigned int cid, unsigned int port);
 int vsock_connect(int fd, unsigned int cid, unsigned int port);
 
-/* New stream socket connected to @port of the host. */
+/* New stream socket connected to @port of the peer. */
 int vsock_connected(unsigned int port);
 
 /* Connect @fd to the service port and send one command line (printf). */
@@ -95,6 +106,13 @@ int vsock_dial_result(int asking, struct dial_result *result);
 /* All of @len bytes or -1; 0 bytes read counts as ECONNRESET. */
 int send_all(int fd, const void *data, size_t len);
 int recv_all(int fd, void *data, size_t len);
+
+/* SO_ERROR, which reading clears; -1 when it cannot be read. */
+int socket_error(int fd);
+/* The port of its own; VMADDR_PORT_ANY when it has none. */
+unsigned int local_port(int fd);
+/* Does the peer's two-byte reply come on this connection to it? */
+bool answers_two_bytes(int fd);
 
 int set_int(int fd, int level, int option, int value);
 int set_timeout(int fd, int option, long milliseconds);
@@ -164,5 +182,13 @@ int handled_signals(void);
 
 /* A counter of the module in debugfs; -1 where there is none, as with C. */
 long module_counter(const char *name);
+
+/* Live sockets of the module, as the kernel lists them; -1 if it does not. */
+int live_sockets(void);
+/*
+ * Wait until there are so many, at most 12 s: closed ones are listed for up to
+ * 8 s while they wait for the peer. Returns how many there are.
+ */
+int sockets_become(int wanted);
 
 #endif /* VSOCK_UTIL_H */

@@ -19,6 +19,7 @@ import tomllib
 
 import host
 import initramfs
+import nested
 
 CLONE = pathlib.Path(__file__).resolve().parent.parent
 KERNEL = pathlib.Path("/kernel")
@@ -55,13 +56,17 @@ class Outcome:
         return (self.logs / "results.log").read_text(errors="replace")
 
     def faults(self):
-        """The lines of the kernel's log that mean a fault."""
-        console = (self.logs / "console.log").read_text(errors="replace")
-        return [line.strip() for line in console.splitlines() if FAULTS.search(line)]
+        """The lines of the kernel's log that mean a fault; also of the host's
+        kernel where that is a guest, too."""
+        return [line.strip() for name in ("console.log", "host-console.log")
+                if (self.logs / name).exists()
+                for line in (self.logs / name).read_text(errors="replace").splitlines()
+                if FAULTS.search(line)]
 
 
-def pack(path, scripts):
-    """Writes the initramfs: init, programs, modules, and these scripts by name.
+def pack(path, scripts, more=lambda archive: None):
+    """Writes the initramfs: init, programs, modules, these scripts by name, and
+    what `more` adds.
 
     init runs the one called "plan", or else the one called "play".
     """
@@ -84,19 +89,25 @@ def pack(path, scripts):
             archive.file(f"tests/{program.name}", program)
     for name, content in scripts.items():
         archive.text(name, content)
+    more(archive)
     archive.write(path)
 
 
+# Of every guest. QEMU emulates, also where KVM is there: no run depends on it. An
+# oops ends the run at once: what follows it in the same boot means nothing.
+COMMON = ["-accel", "tcg,thread=multi", "-nodefaults", "-display", "none", "-no-reboot",
+          "-append", "console=ttyS0 quiet oops=panic panic=-1"]
+
+
 def _command(topology, image):
-    # QEMU emulates, also where KVM is there: no run depends on it.
+    if topology.get("nested"):
+        return nested.command(image, COMMON)
     return [
-        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-nodefaults", "-display", "none",
+        "qemu-system-x86_64", *COMMON,
         # With rdrand the guest's first random bytes do not wait for entropy.
         "-cpu", "qemu64,+rdrand",
-        "-smp", str(topology["processors"]), "-m", str(topology["memory"]), "-no-reboot",
+        "-smp", str(topology["processors"]), "-m", str(topology["memory"]),
         "-kernel", str(KERNEL / "vmlinuz"), "-initrd", str(image),
-        # An oops ends the run at once: what follows it in the same boot means nothing.
-        "-append", "console=ttyS0 quiet oops=panic panic=-1",
     ]
 
 
@@ -113,11 +124,21 @@ class Run:
         shutil.rmtree(self.logs, ignore_errors=True)
         self.logs.mkdir(parents=True)
 
+    def _pack(self, directory, limit=0, interactive=False):
+        """Writes what the run boots from into the directory; gives its path."""
+        image = directory / "initramfs"
+        pack(image, self._scripts)
+        if not self._topology.get("nested"):
+            return image
+        outer = directory / "host-initramfs"
+        pack(outer, {}, lambda archive: nested.add(archive, image, self._topology, limit,
+                                                   interactive))
+        return outer
+
     def play(self):
         """Boots with the console on the terminal, until the guest powers off."""
         with tempfile.TemporaryDirectory(prefix="guest-") as sockets:
-            image = pathlib.Path(sockets) / "initramfs"
-            pack(image, self._scripts)
+            image = self._pack(pathlib.Path(sockets), interactive=True)
             with host.Host(self._topology, sockets, self.logs) as side:
                 return subprocess.call(_command(self._topology, image)
                                        + ["-serial", "mon:stdio"] + side.device_arguments())
@@ -130,17 +151,27 @@ class Run:
         # Paths of unix sockets are limited to 108 bytes, hence a short directory.
         with tempfile.TemporaryDirectory(prefix="guest-") as sockets:
             sockets = pathlib.Path(sockets)
-            image = sockets / "initramfs"
-            pack(image, self._scripts)
+            image = self._pack(sockets, limit)
+            # Where the guest that is started here is the host of the one under
+            # test, its logs are the host's, and it watches over the other's time.
+            outer = "host-" if self._topology.get("nested") else ""
             with host.Host(self._topology, sockets, self.logs) as side:
                 command = _command(self._topology, image) + side.device_arguments() + [
                     "-chardev", f"socket,id=console,path={sockets}/console.sock,server=on,"
-                    f"wait=off,logfile={self.logs}/console.log",
+                    f"wait=off,logfile={self.logs}/{outer}console.log",
                     "-serial", "chardev:console",
-                    "-serial", f"file:{self.logs}/results.log",
+                    "-serial", f"file:{self.logs}/{outer}results.log",
                     "-qmp", f"unix:{sockets}/qmp.sock,server=on,wait=off",
                 ]
-                return self._watch(command, sockets, limit, watch)
+                if not outer:
+                    return self._watch(command, sockets, limit, watch)
+                outcome = self._watch(command + nested.serial_lines(self.logs), sockets,
+                                      limit + nested.BOOT_SECONDS, watch)
+        try:
+            outcome.timed_out |= nested.check(self.logs)
+        except nested.NestedFailed as error:
+            raise GuestFailed(str(error)) from error
+        return outcome
 
     def _watch(self, command, sockets, limit, watch):
         for name in ("console.log", "results.log"):

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest in a guest: the outer one is the host, with the distribution's own
+kernel, its C vsock and vhost-vsock; the inner one is the guest under test.
+
+The outer guest is emulated, an AMD processor with virtualisation, so that its
+KVM runs the inner one on a machine that has none.
+"""
+
+import functools
+import pathlib
+import re
+import subprocess
+
+import results
+
+CLONE = pathlib.Path(__file__).resolve().parent.parent
+KERNEL = pathlib.Path("/kernel")
+
+# More than one processor would be emulated in as many threads, and the inner
+# guest's switches between them have not been seen to work.
+PROCESSORS = 1
+MEMORY = 1536
+
+QEMU = "/usr/bin/qemu-system-x86_64"
+FIRMWARE = ("/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/linuxboot_dma.bin",
+            "/usr/share/qemu/kvmvapic.bin")
+
+# What the outer guest's plan needs beyond the inner guest's own time.
+BOOT_SECONDS = 30
+
+
+class NestedFailed(Exception):
+    """The outer guest could not be made, or did not bring up the inner one."""
+
+
+@functools.cache
+def _libraries(program):
+    """The shared libraries of a program and its loader, with everything that
+    they need in turn."""
+    listed = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
+    return tuple(re.findall(r"(/\S+) \(0x", listed))
+
+
+def add(archive, image, topology, limit, interactive):
+    """Adds to the outer guest's archive what it runs the inner guest with."""
+    archive.file("guest/initramfs", image)
+    archive.file("guest/vmlinuz", KERNEL / "vmlinuz")
+    for path in (QEMU, *FIRMWARE, *_libraries(QEMU)):
+        archive.file(path.lstrip("/"), path)
+    archive.file("host-agent.sh", CLONE / "qemu/host-agent.sh")
+    settings = {
+        "guest_memory": topology["memory"], "guest_processors": topology["processors"],
+        "guest_limit": f"{limit:.0f}", "guest_interactive": int(interactive),
+    }
+    plan = "".join(f"{name}={value}\n" for name, value in settings.items())
+    plan += (CLONE / "qemu/plans/nested-host.sh").read_text()
+    archive.text("play" if interactive else "plan", plan)
+
+
+def command(image, common):
+    """QEMU's command line for the outer guest; `common` is what all guests have."""
+    return [
+        "qemu-system-x86_64", *common, "-cpu", "max,+svm",
+        "-smp", str(PROCESSORS), "-m", str(MEMORY),
+        "-kernel", str(KERNEL / "vmlinuz"), "-initrd", str(image),
+    ]
+
+
+def serial_lines(logs):
+    """The inner guest's two serial lines, as they come out of the outer one."""
+    arguments = ["-device", "virtio-serial-pci"]
+    for number, name in enumerate(("console", "results"), 1):
+        arguments += ["-chardev", f"file,id=guest-{name},path={logs}/{name}.log",
+                      "-device", f"virtserialport,chardev=guest-{name},nr={number}"]
+    return arguments
+
+
+def check(logs):
+    """Whether the inner guest's time ran out, from what the outer guest told.
+
+    Raises NestedFailed when the outer guest did not come so far as to run it.
+    """
+    told = results.parse((logs / "host-results.log").read_text(errors="replace"))
+    for module, status in told.loads:
+        if status != 0:
+            raise NestedFailed(f"the outer guest could not load {module}; {logs}/host-console.log "
+                               "says why")
+    runs = told.programs.get("guest")
+    if runs is None:
+        raise NestedFailed("the outer guest did not come to run the inner one; see "
+                           f"{logs}/host-console.log")
+    if runs.status not in (0, None) and not runs.timed_out:
+        raise NestedFailed(f"QEMU in the outer guest ended with status {runs.status}: "
+                           f"{' '.join(runs.lines[-3:])}")
+    return runs.timed_out

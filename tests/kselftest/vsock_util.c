@@ -160,6 +160,34 @@ int vsock_listener(unsigned int *port, int backlog)
 	return fd;
 }
 
+static int set_buffers(int fd, uint64_t size)
+{
+	if (!size)
+		return 0;
+	return set_buffer(fd, SO_VM_SOCKETS_BUFFER_MAX_SIZE, size) ||
+	       set_buffer(fd, SO_VM_SOCKETS_BUFFER_SIZE, size) ? -1 : 0;
+}
+
+int vsock_pair(unsigned int cid, uint64_t buffer, int fds[2])
+{
+	unsigned int port;
+	int listener = vsock_listener(&port, 1);
+
+	if (listener < 0)
+		return -1;
+	fds[0] = vsock_stream(0);
+	if (fds[0] < 0)
+		return close_failed(listener);
+	if (set_buffers(fds[0], buffer) || set_buffers(listener, buffer) ||
+	    vsock_connect(fds[0], cid, port) ||
+	    (fds[1] = accept(listener, NULL, NULL)) < 0) {
+		close_failed(fds[0]);
+		return close_failed(listener);
+	}
+	close(listener);
+	return 0;
+}
+
 int vsock_read_line(int fd, char *line, size_t size)
 {
 	size_t len = 0;
@@ -593,7 +621,7 @@ int sockets_become(int wanted)
 {
 	long end = now_ms() + 12000;
 
-	while (live_sockets() != wanted && now_ms() < end)
+	while (live_sockets() > wanted && now_ms() < end)
 		sleep_ms(50);
 	return live_sockets();
 }

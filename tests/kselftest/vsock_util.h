@@ -78,6 +78,13 @@ int vsock_ask(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Listening socket on a port that the kernel chose, stored in @port. */
 int vsock_listener(unsigned int *port, int backlog);
 
+/*
+ * A connection with both ends here: @fds[0] connected to @cid, which is one of
+ * this guest, and @fds[1] was accepted. @buffer is the buffer size of both, or 0
+ * for the default.
+ */
+int vsock_pair(unsigned int cid, uint64_t buffer, int fds[2]);
+
 /* Read up to and with the next line feed; the line is stored without it. */
 int vsock_read_line(int fd, char *line, size_t size);
 
@@ -186,7 +193,7 @@ long module_counter(const char *name);
 /* Live sockets of the module, as the kernel lists them; -1 if it does not. */
 int live_sockets(void);
 /*
- * Wait until there are so many, at most 12 s: closed ones are listed for up to
+ * Wait until there are no more than that, at most 12 s: closed ones are listed for up to
  * 8 s while they wait for the peer. Returns how many there are.
  */
 int sockets_become(int wanted);

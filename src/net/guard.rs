@@ -13,9 +13,12 @@ use super::sock::{
     Sock, //
 };
 use crate::bindings;
-use core::ops::{
-    Deref,
-    DerefMut, //
+use core::{
+    marker::PhantomData,
+    ops::{
+        Deref,
+        DerefMut, //
+    },
 };
 use kernel::types::{
     NotThreadSafe,
@@ -24,7 +27,8 @@ use kernel::types::{
 
 /// A task's ownership of a socket. Gives access to its state.
 ///
-/// Dropping it runs [`Protocol::drain`] and gives the socket up (`release_sock()`).
+/// Dropping it runs [`Protocol::drain`], gives the socket up (`release_sock()`), and then runs
+/// [`Protocol::deliver`] if there is something to deliver.
 ///
 /// # Invariants
 ///
@@ -40,10 +44,26 @@ impl<'a, P: Protocol> Owned<'a, P> {
         // SAFETY: By the type invariants of `Sock`, `sk` is valid.
         unsafe { bindings::lock_sock_nested(sock.as_raw(), 0) };
         // INVARIANT: The socket was just locked.
-        Self {
+        let mut this = Self {
             sock,
             _not_send: NotThreadSafe,
-        }
+        };
+        this.mark();
+        this
+    }
+
+    /// Notes that a guard has the socket: what is left to deliver when it is given up, the guard
+    /// delivers. Generic code that owns the socket does not.
+    fn mark(&mut self) {
+        // SAFETY: By the type invariants, this task owns the socket, and with it the mark.
+        unsafe { *self.sock.guarded.get() = true };
+    }
+
+    /// The state, and the proof that the socket's spinlock is free.
+    ///
+    /// For what takes the spinlock of another socket: two are never held together.
+    pub(crate) fn split(&mut self) -> (&mut P::State, SpinlockFree<'_>) {
+        (&mut *self, SpinlockFree(PhantomData))
     }
 
     /// The socket.
@@ -64,10 +84,13 @@ impl<'a, P: Protocol> Owned<'a, P> {
         // SAFETY: By the type invariants, this task owns the socket; nothing borrows the state,
         // since `self` is borrowed mutably.
         unsafe { bindings::release_sock(sk) };
+        let sock = self.sock;
         let _relock = ScopeGuard::new(|| {
             // SAFETY: `sk` is valid for `'a`. This restores the type invariant.
             unsafe { bindings::lock_sock_nested(sk, 0) };
+            self.mark();
         });
+        after_release(sock);
         f()
     }
 
@@ -79,6 +102,7 @@ impl<'a, P: Protocol> Owned<'a, P> {
         // since `self` is borrowed mutably. The function takes the spinlock and calls
         // `release_cb`.
         unsafe { bindings::__sk_flush_backlog(self.sock.as_raw()) };
+        self.mark();
     }
 }
 
@@ -106,6 +130,30 @@ impl<P: Protocol> Drop for Owned<'_, P> {
         // SAFETY: By the type invariants, this task owns the socket; nothing borrows the state any
         // more.
         unsafe { bindings::release_sock(self.sock.as_raw()) };
+        after_release(self.sock);
+    }
+}
+
+/// Proof that whoever owns a socket does not hold its spinlock: it has an [`Owned`], and is not in
+/// [`Protocol::drain`].
+#[derive(Clone, Copy)]
+pub(crate) struct SpinlockFree<'a>(PhantomData<&'a ()>);
+
+/// A guard has given up what it held of `sock`.
+#[inline]
+fn after_release<P: Protocol>(sock: &Sock<P>) {
+    if P::has_outgoing(sock) {
+        P::deliver(sock);
+    }
+}
+
+/// Delivers, when it is dropped, what a guard has left.
+struct AfterRelease<'a, P: Protocol>(&'a Sock<P>);
+
+impl<P: Protocol> Drop for AfterRelease<'_, P> {
+    #[inline]
+    fn drop(&mut self) {
+        after_release(self.0);
     }
 }
 
@@ -129,7 +177,10 @@ impl<'a, P: Protocol> Bh<'a, P> {
         } else {
             // INVARIANT: The spinlock is held and the socket is not owned; a task needs the
             // spinlock to become its owner.
-            Self::Free(Free(slock))
+            Self::Free(Free {
+                slock,
+                _after: AfterRelease(sock),
+            })
         }
     }
 
@@ -180,16 +231,23 @@ impl<P: Protocol> Drop for Slock<'_, P> {
 
 /// The state of a socket that no task owns.
 ///
+/// When it is dropped, and the spinlock with it, [`Protocol::deliver`] runs if there is something
+/// to deliver.
+///
 /// # Invariants
 ///
 /// The spinlock is held, and the socket was not owned when it was taken.
-pub(crate) struct Free<'a, P: Protocol>(Slock<'a, P>);
+pub(crate) struct Free<'a, P: Protocol> {
+    slock: Slock<'a, P>,
+    // Dropped after the spinlock.
+    _after: AfterRelease<'a, P>,
+}
 
 impl<'a, P: Protocol> Free<'a, P> {
     /// The socket.
     #[inline]
     pub(crate) fn sock(&self) -> &'a Sock<P> {
-        self.0.sock
+        self.slock.sock
     }
 }
 
@@ -200,7 +258,7 @@ impl<P: Protocol> Deref for Free<'_, P> {
     fn deref(&self) -> &P::State {
         // SAFETY: By the type invariants, no task owns the socket and none can become its owner
         // while the spinlock is held, so the state belongs to the holder of the spinlock.
-        unsafe { &*self.0.sock.state.get() }
+        unsafe { &*self.slock.sock.state.get() }
     }
 }
 
@@ -208,7 +266,7 @@ impl<P: Protocol> DerefMut for Free<'_, P> {
     #[inline]
     fn deref_mut(&mut self) -> &mut P::State {
         // SAFETY: As in `deref`.
-        unsafe { &mut *self.0.sock.state.get() }
+        unsafe { &mut *self.slock.sock.state.get() }
     }
 }
 

@@ -13,6 +13,7 @@ use core::mem::MaybeUninit;
 use kernel::{
     prelude::*,
     str::CStr,
+    time::Jiffies,
     ThisModule, //
 };
 
@@ -55,4 +56,10 @@ pub(super) unsafe extern "C" fn release_cb<P: Protocol>(sk: *mut bindings::sock)
     let backlog = unsafe { &mut *sock.backlog.get() };
 
     P::drain(sock, state, backlog);
+    // SAFETY: The caller owns the socket, and with it the mark.
+    let guarded = unsafe { core::mem::take(&mut *sock.guarded.get()) };
+    if !guarded && P::has_outgoing(sock) {
+        // Nobody comes after generic code: the timer has to.
+        sock.arm_timer(Jiffies::default());
+    }
 }

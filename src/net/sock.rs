@@ -68,6 +68,19 @@ pub(crate) trait Protocol: Sized + 'static {
     /// this socket again.
     fn drain(sock: &Sock<Self>, state: &mut Self::State, backlog: &mut Self::Backlog);
 
+    /// Whether something was left for [`Protocol::deliver`] while the socket was locked.
+    ///
+    /// Any context.
+    fn has_outgoing(sock: &Sock<Self>) -> bool;
+
+    /// Delivers what was left for other sockets while this one was locked.
+    ///
+    /// Called by a guard that has just given the socket up, with no spinlock of a socket held;
+    /// process context or BH, must not sleep. Where it was generic code that gave the socket up,
+    /// the timer is made to expire instead, whose [`Protocol::timer`] uses a guard. Somebody else
+    /// may have delivered it by then.
+    fn deliver(sock: &Sock<Self>);
+
     /// The socket's timer, armed by [`Sock::arm_timer`], has expired.
     ///
     /// Called in a softirq with no lock held.
@@ -94,6 +107,7 @@ pub(crate) trait Protocol: Sized + 'static {
 /// - Its `sk_timer` was set up with [`super::timer::expired`] of this `P`.
 /// - `state` is accessed only by whoever owns the socket: a task for which `sk_lock.owned` is set,
 ///   or the holder of `sk_lock.slock` while it is not set.
+/// - `guarded` is accessed only by whoever owns the socket, as the state is.
 /// - `backlog` is accessed only by the holder of `sk_lock.slock`.
 /// - Whoever has a `&Sock` has it while `sk_refcnt` is above zero.
 #[repr(C)]
@@ -104,6 +118,8 @@ pub(crate) struct Sock<P: Protocol> {
     pub(super) links: [Link<P>; PLACES],
     shared: P::Shared,
     pub(super) state: UnsafeCell<P::State>,
+    /// The task that owns the socket has an [`Owned`].
+    pub(super) guarded: UnsafeCell<bool>,
     pub(super) backlog: UnsafeCell<P::Backlog>,
     _pin: PhantomPinned,
 }
@@ -222,6 +238,7 @@ impl<P: Protocol> Sock<P> {
             addr_of_mut!((*slot).attached).write(Atomic::new(false));
             addr_of_mut!((*slot).links).write([const { Link::new() }; PLACES]);
             addr_of_mut!((*slot).state).write(UnsafeCell::new(state));
+            addr_of_mut!((*slot).guarded).write(UnsafeCell::new(false));
             addr_of_mut!((*slot).backlog).write(UnsafeCell::new(P::Backlog::default()));
         }
 
@@ -244,7 +261,7 @@ impl<P: Protocol> Sock<P> {
         let this = sk.cast::<Self>();
 
         // SAFETY: By the requirements, this is the only access, and each field was initialised by
-        // `construct` and is dropped once. `links` and `attached` have nothing to drop.
+        // `construct` and is dropped once. The others have nothing to drop.
         unsafe {
             core::ptr::drop_in_place(addr_of_mut!((*this).shared));
             core::ptr::drop_in_place(addr_of_mut!((*this).state));

@@ -112,7 +112,6 @@ impl Flow {
     }
 
     /// The same connection as the other end sees it.
-    #[allow(dead_code, reason = "for tests, which have both ends")]
     pub(crate) fn reversed(self) -> Flow {
         Flow {
             local: self.peer,

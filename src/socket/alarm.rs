@@ -99,6 +99,9 @@ impl State {
     /// A sender has used up its credit. If none comes soon, the peer is asked for it: some announce
     /// free space only by a rule of their own, and whoever polls for it does not call again.
     pub(super) fn used_up_credit(&mut self, sock: &Sock<Vsock>) {
+        if self.link_mut().is_none_or(|link| link.is_local()) {
+            return;
+        }
         self.alarms.ask = after(ASK_MS);
         self.alarms.ask_interval = ASK_MS;
         self.alarms.asked = false;
@@ -119,10 +122,10 @@ impl State {
         let Stage::Connected(link) = &mut self.stage else {
             return;
         };
-        if link.wire.sendable() > 0 || link.wire.send_ended() {
+        if link.is_local() || link.wire.sendable() > 0 || link.wire.send_ended() {
             return;
         }
-        link.send_control(Control::CreditRequest);
+        link.send_control(sock, Control::CreditRequest);
         self.alarms.asked = true;
         let interval = self.alarms.ask_interval;
         self.alarms.ask = after(interval);
@@ -143,7 +146,8 @@ impl State {
         let Stage::Connected(link) = &self.stage else {
             return false;
         };
-        wake::may_stall(link.queue.len(), link.wire.window())
+        !link.is_local()
+            && wake::may_stall(link.queue.len(), link.wire.window())
             && sock.shared().published.readers.has_sleepers()
     }
 
@@ -153,7 +157,7 @@ impl State {
         if take_if_due(&mut self.alarms.answer) {
             if let Some(link) = self.link_mut() {
                 if let Some(control) = link.wire.timeout() {
-                    link.send_control(control);
+                    link.send_control(sock, control);
                 }
             }
         }

@@ -17,7 +17,8 @@ use crate::net::{
 use crate::protocol::{
     connection::Payload,
     deferred::Deferred,
-    packet::Header, //
+    packet::Header,
+    reason::DropReason, //
 };
 use crate::transport::Incoming;
 use kernel::{
@@ -44,14 +45,20 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
-    /// Puts a packet of the socket's connection aside. BH.
-    pub(super) fn packet(&mut self, sock: &Sock<Vsock>, header: &Header, payload: &mut Incoming) {
-        let shared = sock.shared();
-        match self.packets.put(header, shared.options.largest_buffer()) {
+    /// Puts a packet of the socket's connection aside. Returns why it was dropped, if it was. BH.
+    pub(super) fn packet(
+        &mut self,
+        sock: &Sock<Vsock>,
+        header: &Header,
+        payload: &mut Incoming,
+    ) -> Option<DropReason> {
+        let largest_buffer = sock.shared().options.largest_buffer();
+        match self.packets.put(header, largest_buffer) {
             Payload::Deliver => self.queue.push(payload),
-            Payload::Drop(reason) => shared.context.count_drop(reason),
+            Payload::Drop(reason) => return Some(reason),
             Payload::Nothing => {}
         }
+        None
     }
 
     /// Does everything that was put aside, with the socket owned and its spinlock held.
@@ -80,7 +87,7 @@ impl Backlog {
             state.expired(sock);
         }
         if core::mem::take(&mut self.credit_due) {
-            state.pay_credit();
+            state.pay_credit(sock);
         }
         if core::mem::take(&mut self.low_water_changed) {
             state.low_water_changed(sock);
@@ -88,8 +95,12 @@ impl Backlog {
     }
 
     fn drain_packets(&mut self, sock: &Sock<Vsock>, state: &mut State) {
+        let is_local = state.link_mut().is_none_or(|link| link.is_local());
         for header in self.packets.take() {
-            state.packet(sock, &header, |queue| queue.append(&mut self.queue));
+            let dropped = state.packet(sock, &header, |queue| queue.append(&mut self.queue));
+            if let Some(reason) = dropped.filter(|_| !is_local) {
+                sock.shared().context.count_drop(reason);
+            }
         }
         // What was not delivered is dropped.
         self.queue = ReceiveQueue::default();

@@ -118,7 +118,7 @@ fn claim(sock: &Sock<Vsock>, address: Address) -> Result<Bound> {
     let port = address.port;
     let covered = |cid| context.bound.find(&Address { cid, port }).is_some();
     let taken = if address.cid == Cid::ANY {
-        context.device().is_some_and(|device| covered(device.cid()))
+        covered(Cid::LOCAL) || context.device().is_some_and(|device| covered(device.cid()))
     } else {
         covered(Cid::ANY)
     };

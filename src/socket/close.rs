@@ -56,7 +56,7 @@ pub(super) fn shutdown(sock: &Sock<Vsock>, how: How) -> Result {
                 send: how.send(),
             };
             if let Some(control) = link.wire.shutdown(halves) {
-                link.send_control(control);
+                link.send_control(sock, control);
             }
             state.stage = Stage::Connected(link);
             Ok(())
@@ -79,7 +79,10 @@ pub(super) fn release(sock: &Sock<Vsock>) {
     let mut refused = SockQueue::new();
     let stage = core::mem::replace(&mut state.stage, Stage::Closed);
     state.stage = match stage {
-        Stage::Connecting(link) | Stage::Connected(link) => close(sock, &mut state, link),
+        Stage::Connecting(link) | Stage::Connected(link) => {
+            let unread = link.queue.len() > 0;
+            state.close(sock, link, unread)
+        }
         Stage::Listening(listener) => {
             (_, refused) = listener.into_parts();
             Stage::Closed
@@ -95,19 +98,18 @@ pub(super) fn release(sock: &Sock<Vsock>) {
     listen::turn_all_away(&mut refused);
 }
 
-/// Closes a connection. What was not read is lost, and the peer is told so.
-fn close(sock: &Sock<Vsock>, state: &mut State, mut link: Link) -> Stage {
-    state.end_alarms(sock);
-    let unread = link.queue.len() > 0;
-    if let Some(control) = link.wire.close(unread) {
-        link.send_control(control);
-    }
-    link.queue = ReceiveQueue::default();
-    if link.phase() == Phase::Closing {
-        state.await_answer(sock, CLOSE_TIMEOUT_MS);
+impl State {
+    /// Closes a connection. What was not read is lost; `unread` tells the peer so. Returns the stage
+    /// to enter, to be settled.
+    pub(super) fn close(&mut self, sock: &Sock<Vsock>, mut link: Link, unread: bool) -> Stage {
+        self.end_alarms(sock);
+        if let Some(control) = link.wire.close(unread) {
+            link.send_control(sock, control);
+        }
+        link.queue = ReceiveQueue::default();
+        if link.phase() == Phase::Closing {
+            self.await_answer(sock, CLOSE_TIMEOUT_MS);
+        }
         Stage::Closing(link)
-    } else {
-        link.leave_table();
-        Stage::Closed
     }
 }

@@ -6,7 +6,9 @@
 
 use super::{
     bind,
+    context::Context,
     link::Link,
+    listen,
     state::{
         Stage,
         State, //
@@ -37,12 +39,17 @@ use crate::protocol::{
     connection::Connection,
     packet::{
         Control,
+        Header,
         SocketType, //
     },
 };
+use crate::transport::virtio::Device;
 use kernel::{
     prelude::*,
-    sync::aref::ARef,
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
     time::msecs_to_jiffies, //
 };
 
@@ -81,14 +88,16 @@ pub(super) fn connect(sock: &Sock<Vsock>, bytes: &[u8], nonblocking: bool) -> Re
     )
 }
 
-/// Sends the request. On failure the socket is as it was, but for an address if it had none.
+/// Starts a connection. On failure the socket is as it was, but for an address if it had none.
 fn start(sock: &Sock<Vsock>, state: &mut State, peer: Address) -> Result {
     let context = &sock.shared().context;
     if peer.port == Port::ANY || matches!(peer.cid, Cid::ANY | Cid::HYPERVISOR) {
         return Err(EINVAL);
     }
-    let device = context.device().ok_or(ENODEV)?;
-    if peer.cid == Cid::LOCAL || peer.cid == device.cid() {
+    let device = context.device();
+    let is_local =
+        peer.cid == Cid::LOCAL || device.as_ref().is_some_and(|own| own.cid() == peer.cid);
+    if !is_local && device.is_none() {
         return Err(ENODEV);
     }
     if matches!(state.stage, Stage::Unbound) {
@@ -97,28 +106,87 @@ fn start(sock: &Sock<Vsock>, state: &mut State, peer: Address) -> Result {
     let (Stage::Bound(bound) | Stage::Stopped(bound)) = &state.stage else {
         return Err(EINVAL);
     };
-    let flow = Flow {
-        local: Address {
-            cid: device.cid(),
-            port: bound.address().port,
-        },
-        peer,
+    let own = bound.address();
+    match device {
+        Some(device) if !is_local => over_device(sock, state, own.port, peer, device),
+        _ => over_loopback(sock, state, own, peer),
+    }
+}
+
+/// Sends the request to another machine.
+fn over_device(
+    sock: &Sock<Vsock>,
+    state: &mut State,
+    port: Port,
+    peer: Address,
+    device: Arc<Device<Context>>,
+) -> Result {
+    let local = Address {
+        cid: device.cid(),
+        port,
     };
-    let entry = Table::insert(&context.connected, flow, ARef::from(sock), GFP_KERNEL)
-        .map_err(|error| if error == EEXIST { EADDRINUSE } else { error })?;
-    let buffer = sock.shared().options.buffer_size();
-    let wire = Connection::connect(flow, SocketType::Stream, buffer);
-    let bound = match core::mem::replace(&mut state.stage, Stage::Closed) {
-        Stage::Bound(bound) | Stage::Stopped(bound) => Some(bound),
-        _ => None,
-    };
-    let mut link = Link::new(wire, bound, entry, device);
-    link.send_control(Control::Request);
+    let flow = Flow { local, peer };
+    let connected = &sock.shared().context.connected;
+    let entry = Table::insert(connected, flow, ARef::from(sock), GFP_KERNEL).map_err(|error| {
+        if error == EEXIST {
+            EADDRINUSE
+        } else {
+            error
+        }
+    })?;
+    let wire = Connection::connect(
+        flow,
+        SocketType::Stream,
+        sock.shared().options.buffer_size(),
+    );
+    let mut link = Link::over_device(wire, state.take_bound(), entry, device);
+    link.send_control(sock, Control::Request);
     // A device that went meanwhile may not have found this connection in the table.
     if link.is_orphaned() {
         link.wire.transport_reset();
     }
     state.stage = Stage::Connecting(link);
+    state.settle(sock, false);
+    Ok(())
+}
+
+/// Connects to a socket of this machine: that takes one step, in which nobody has to be waited for.
+///
+/// Nothing but the bound address is needed to tell connections apart, so they are in no table: each
+/// end holds the other.
+fn over_loopback(sock: &Sock<Vsock>, state: &mut State, own: Address, peer: Address) -> Result {
+    let context = &sock.shared().context;
+    let listener = context.listener(peer).ok_or(ECONNRESET)?;
+    // Who is bound to no machine in particular is reached where it reaches its peer.
+    let local = match own.cid {
+        Cid::ANY => Address {
+            cid: peer.cid,
+            ..own
+        },
+        _ => own,
+    };
+    let flow = Flow { local, peer };
+    let mut wire = Connection::connect(
+        flow,
+        SocketType::Stream,
+        sock.shared().options.buffer_size(),
+    );
+    let request = wire.control(Control::Request);
+    sock.shared().publish_credit(request.credit);
+    let request = Header {
+        flow: flow.reversed(),
+        ..request
+    };
+    let other = listen::request_local(sock, &listener, &request)?;
+    let response = Header::control(
+        flow,
+        SocketType::Stream,
+        Control::Response,
+        other.shared().credit(),
+    );
+    let _ = wire.packet(&response);
+    let link = Link::over_loopback(wire, state.take_bound(), other);
+    state.stage = Stage::Connected(link);
     state.settle(sock, false);
     Ok(())
 }
@@ -148,7 +216,7 @@ fn wait(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>, mut timeout: Timeout) 
             Woken::TimedOut => ETIMEDOUT,
         };
         if let Some(control) = link.wire.timeout() {
-            link.send_control(control);
+            link.send_control(sock, control);
         }
         state.settle(sock, false);
         // It is told here and now, not once more by `SO_ERROR`.

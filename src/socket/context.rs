@@ -103,7 +103,8 @@ impl Context {
 
     /// Whether a socket may be bound to `cid`.
     pub(super) fn is_local(&self, cid: Cid) -> bool {
-        cid == Cid::ANY || self.device().is_some_and(|device| device.cid() == cid)
+        matches!(cid, Cid::ANY | Cid::LOCAL)
+            || self.device().is_some_and(|device| device.cid() == cid)
     }
 
     /// Counts a reader that was woken because nothing arrived any more.

@@ -83,7 +83,11 @@ impl Receiver for Context {
             packet(&sock, header, payload);
             return None;
         }
-        let reason = match self.listener(header) {
+        let listener = match header.operation {
+            Operation::Request => self.listener(header.flow.local),
+            _ => None,
+        };
+        let reason = match listener {
             Some(listener) => match listen::request(device, &listener, header) {
                 Ok(()) => return None,
                 Err(reason) => reason,
@@ -94,25 +98,42 @@ impl Receiver for Context {
         header.refusal()
     }
 
+    fn receive_local(
+        to: &Sock<Vsock>,
+        from: &Sock<Vsock>,
+        header: &Header,
+        payload: &mut Incoming,
+    ) {
+        // Nothing that is dropped here is counted: the counters tell of what a device brings.
+        let _ = match to.lock_bh() {
+            Bh::Free(mut state) => {
+                let credit = from.shared().credit();
+                let header = Header { credit, ..*header };
+                state.packet(to, &header, |queue| queue.push(payload))
+            }
+            Bh::Busy(mut backlog) => {
+                let credit = from.shared().credit();
+                let header = Header { credit, ..*header };
+                backlog.packet(to, &header, payload)
+            }
+        };
+    }
+
     fn count_drop(&self, reason: DropReason) {
         self.count_drop(reason);
     }
 
     fn pay_credit(sock: &Sock<Vsock>) {
         match sock.lock_bh() {
-            Bh::Free(mut state) => state.pay_credit(),
+            Bh::Free(mut state) => state.pay_credit(sock),
             Bh::Busy(mut backlog) => backlog.credit_due = true,
         }
     }
 }
 
 impl Context {
-    /// The socket that a request is for, if it could be a listener.
-    fn listener(&self, header: &Header) -> Option<ARef<Sock<Vsock>>> {
-        if header.operation != Operation::Request {
-            return None;
-        }
-        let local = header.flow.local;
+    /// The socket that a request to the address `local` is for: it may be a listener. Any context.
+    pub(super) fn listener(&self, local: Address) -> Option<ARef<Sock<Vsock>>> {
         let any = Address {
             cid: Cid::ANY,
             ..local
@@ -143,26 +164,47 @@ impl Context {
 
 /// A packet for the connection of `sock` arrived. BH.
 fn packet(sock: &Sock<Vsock>, header: &Header, payload: &mut Incoming) {
-    match sock.lock_bh() {
+    let dropped = match sock.lock_bh() {
         Bh::Free(mut state) => state.packet(sock, header, |queue| queue.push(payload)),
         Bh::Busy(mut backlog) => backlog.packet(sock, header, payload),
+    };
+    if let Some(reason) = dropped {
+        sock.shared().context.count_drop(reason);
+    }
+}
+
+/// Delivers what `sock` left for its peer on this machine while it was locked. Whoever owns it now
+/// does that when it is given up. Process context or BH, no spinlock of a socket held.
+///
+/// The peer may answer, which ends here again, but an answer to an answer is an update of credit at
+/// the most, and has none.
+pub(super) fn outgoing(sock: &Sock<Vsock>) {
+    let outgoing = match sock.lock_bh() {
+        Bh::Free(mut state) => {
+            sock.shared().outgoing.store(false, Relaxed);
+            state.take_outgoing(sock)
+        }
+        Bh::Busy(_) => None,
+    };
+    if let Some(outgoing) = outgoing {
+        outgoing.deliver(sock);
     }
 }
 
 impl State {
     /// The transport lost its connections.
     pub(super) fn transport_reset(&mut self, sock: &Sock<Vsock>) {
-        if let Some(link) = self.link_mut() {
+        if let Some(link) = self.link_mut().filter(|link| !link.is_local()) {
             link.wire.transport_reset();
         }
         self.settle(sock, false);
     }
 
     /// There is room for the credit update that the connection owes.
-    pub(super) fn pay_credit(&mut self) {
+    pub(super) fn pay_credit(&mut self, sock: &Sock<Vsock>) {
         if let Some(link) = self.link_mut() {
             if link.phase() == Phase::Established {
-                link.send_control(Control::CreditUpdate);
+                link.send_control(sock, Control::CreditUpdate);
             }
         }
     }

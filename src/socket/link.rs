@@ -9,6 +9,7 @@ use super::{
     Vsock, //
 };
 use crate::net::{
+    guard::SpinlockFree,
     skb::SkBuff,
     sock::Sock,
     table::Entry, //
@@ -25,59 +26,153 @@ use crate::protocol::{
         Header, //
     }, //
 };
-use crate::transport::virtio::Device;
+use crate::transport::{
+    loopback::{
+        Loopback,
+        Outgoing, //
+    },
+    virtio::Device, //
+};
 use kernel::sync::{
     aref::ARef,
     Arc, //
 };
 
-/// A connection on a transport, with its receive queue and its place in the table.
+/// What carries the packets of a connection.
+enum Carrier {
+    /// The virtio device.
+    Device {
+        device: Arc<Device<Context>>,
+        /// Membership in the table of connections, so that packets find this one. `None` once the
+        /// connection has ended.
+        entry: Option<Entry<Flow, Vsock>>,
+    },
+    /// The other end is a socket of this machine. `None` once the connection has ended and its
+    /// last packet is on its way: two sockets that hold each other would never go away.
+    Loopback(Option<Loopback<Context>>),
+}
+
+/// A connection, with what carries it and its receive queue.
 pub(super) struct Link {
     pub(super) wire: Connection,
     pub(super) queue: ReceiveQueue,
     /// The address that the socket was bound to, to be given back when the link ends. A child of
     /// `accept` shares its listener's and has none of its own.
     bound: Option<Bound>,
-    /// Membership in the table of connections; it ends with the connection.
-    entry: Option<Entry<Flow, Vsock>>,
-    device: Arc<Device<Context>>,
+    carrier: Carrier,
+    ended: bool,
 }
 
 impl Link {
-    pub(super) fn new(
+    fn new(wire: Connection, bound: Option<Bound>, carrier: Carrier) -> Self {
+        Link {
+            wire,
+            queue: ReceiveQueue::default(),
+            bound,
+            carrier,
+            ended: false,
+        }
+    }
+
+    /// A connection over `device`, which finds it by its `entry`.
+    pub(super) fn over_device(
         wire: Connection,
         bound: Option<Bound>,
         entry: Entry<Flow, Vsock>,
         device: Arc<Device<Context>>,
     ) -> Self {
-        Link {
-            wire,
-            queue: ReceiveQueue::default(),
-            bound,
-            entry: Some(entry),
+        let carrier = Carrier::Device {
             device,
+            entry: Some(entry),
+        };
+        Self::new(wire, bound, carrier)
+    }
+
+    /// A connection to the socket `peer` of this machine.
+    pub(super) fn over_loopback(
+        wire: Connection,
+        bound: Option<Bound>,
+        peer: ARef<Sock<Vsock>>,
+    ) -> Self {
+        Self::new(wire, bound, Carrier::Loopback(Some(Loopback::new(peer))))
+    }
+
+    /// Publishes to a peer on this machine what credit there is before any packet.
+    pub(super) fn announce(&mut self, sock: &Sock<Vsock>) {
+        let header = self.wire.control(Control::Response);
+        sock.shared().publish_credit(header.credit);
+    }
+
+    /// Sends a packet without payload; over loopback, when the lock of `sock` is given up.
+    pub(super) fn send_control(&mut self, sock: &Sock<Vsock>, control: Control) {
+        match &mut self.carrier {
+            Carrier::Device { device, .. } => {
+                let header = self.wire.control(control);
+                device.send_control(&header);
+            }
+            Carrier::Loopback(Some(loopback)) => {
+                if loopback.leave(control) {
+                    sock.shared().leave_outgoing();
+                }
+            }
+            Carrier::Loopback(None) => {}
         }
     }
 
-    /// Sends a packet without payload.
-    pub(super) fn send_control(&mut self, control: Control) {
-        let header = self.wire.control(control);
-        self.device.send_control(&header);
-    }
-
     /// Sends `payload` in a packet of its own. `header` is from [`Connection::data`].
-    pub(super) fn send_payload(&self, sock: &Sock<Vsock>, header: &Header, mut payload: SkBuff) {
-        sock.charge(&mut payload);
-        self.device.send(header, payload);
+    pub(super) fn send_payload(
+        &self,
+        sock: &Sock<Vsock>,
+        spinlock: SpinlockFree<'_>,
+        header: &Header,
+        mut payload: SkBuff,
+    ) {
+        match &self.carrier {
+            Carrier::Device { device, .. } => {
+                sock.charge(&mut payload);
+                device.send(header, payload);
+            }
+            Carrier::Loopback(Some(loopback)) => {
+                sock.shared().publish_credit(header.credit);
+                loopback.send(spinlock, sock, header, payload);
+            }
+            Carrier::Loopback(None) => {}
+        }
     }
 
     /// Tells the peer of free space: now, or as soon as there is room in the transmit queue. At
     /// most one such packet is owed, and what it says is made up when it is sent.
     pub(super) fn send_credit(&mut self, sock: &Sock<Vsock>) {
-        let owed = self.device.is_congested() && self.device.owe_credit(ARef::from(sock));
+        let owed = match &self.carrier {
+            Carrier::Device { device, .. } => {
+                device.is_congested() && device.owe_credit(ARef::from(sock))
+            }
+            Carrier::Loopback(_) => false,
+        };
         if !owed {
-            self.send_control(Control::CreditUpdate);
+            self.send_control(sock, Control::CreditUpdate);
         }
+    }
+
+    /// Takes out the packets that were left to be sent when the lock is given up.
+    pub(super) fn take_outgoing(&mut self, sock: &Sock<Vsock>) -> Option<Outgoing<Context>> {
+        let Carrier::Loopback(place) = &mut self.carrier else {
+            return None;
+        };
+        let outgoing = place.as_mut()?.take_left(|control| {
+            let header = self.wire.control(control);
+            sock.shared().publish_credit(header.credit);
+            header
+        });
+        if self.ended {
+            *place = None;
+        }
+        Some(outgoing)
+    }
+
+    /// Whether packets were left to be sent.
+    pub(super) fn has_outgoing(&self) -> bool {
+        matches!(&self.carrier, Carrier::Loopback(Some(loopback)) if loopback.has_left())
     }
 
     /// Handles the header of a packet of this connection, and sends the answer if there is one.
@@ -86,7 +181,7 @@ impl Link {
         let disposition = self.wire.packet(header);
         match disposition.reply {
             Some(Control::CreditUpdate) => self.send_credit(sock),
-            Some(control) => self.send_control(control),
+            Some(control) => self.send_control(sock, control),
             None => {}
         }
         disposition.payload
@@ -97,27 +192,47 @@ impl Link {
         Device::<Context>::LARGEST_PAYLOAD
     }
 
+    /// Whether the peer is a socket of this machine, by the same rules as this one: it needs not
+    /// be asked for credit, and has no limit that it does not tell.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self.carrier, Carrier::Loopback(_))
+    }
+
     /// Whether the connection goes over `device`.
     pub(super) fn is_on(&self, device: &Device<Context>) -> bool {
-        core::ptr::eq(&*self.device, device)
+        match &self.carrier {
+            Carrier::Device { device: own, .. } => core::ptr::eq(&**own, device),
+            Carrier::Loopback(_) => false,
+        }
     }
 
     /// Whether the device can no longer carry this connection: it is gone, or has another CID.
     pub(super) fn is_orphaned(&self) -> bool {
-        self.device.is_gone() || self.device.cid() != self.wire.flow().local.cid
+        match &self.carrier {
+            Carrier::Device { device, .. } => {
+                device.is_gone() || device.cid() != self.wire.flow().local.cid
+            }
+            Carrier::Loopback(_) => false,
+        }
     }
 
-    /// Whether packets for this connection find it.
-    pub(super) fn is_in_table(&self) -> bool {
-        self.entry.is_some()
+    /// Whether [`Link::end`] was called.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
     }
 
-    /// Leaves the table: packets for this connection are from now on for nobody.
-    pub(super) fn leave_table(&mut self) {
-        drop(self.entry.take());
+    /// The connection is closed: packets for it are from now on for nobody.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+        match &mut self.carrier {
+            Carrier::Device { entry, .. } => drop(entry.take()),
+            Carrier::Loopback(place) => {
+                drop(place.take_if(|loopback| !loopback.has_left()));
+            }
+        }
     }
 
-    /// Ends the link and gives the socket's address back.
+    /// Gives the socket's address back.
     pub(super) fn into_bound(self) -> Option<Bound> {
         self.bound
     }

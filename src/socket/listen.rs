@@ -21,6 +21,7 @@ use super::{
     Vsock, //
 };
 use crate::net::{
+    errno::ECONNRESET,
     guard::Bh,
     sock::Sock,
     sock_queue::SockQueue,
@@ -37,6 +38,7 @@ use crate::protocol::{
 };
 use crate::transport::virtio::Device;
 use kernel::{
+    alloc::Flags,
     prelude::*,
     sync::{
         aref::ARef,
@@ -151,7 +153,7 @@ pub(super) fn accept(sock: &Sock<Vsock>, nonblocking: bool) -> Result<ARef<Sock<
     }
 }
 
-/// A request for a connection to `listener` arrived. BH.
+/// A request for a connection to `listener` arrived over `device`. BH.
 ///
 /// What comes back is why it was refused; a reset is to be answered then.
 pub(super) fn request(
@@ -159,33 +161,9 @@ pub(super) fn request(
     listener: &Sock<Vsock>,
     header: &Header,
 ) -> Result<(), DropReason> {
-    let snapshot = listener.shared().published.snapshot();
-    if snapshot.status != Status::Listening {
-        return Err(DropReason::NoSocket);
-    }
-    if snapshot.available >= snapshot.window as usize {
-        return Err(DropReason::Backlog);
-    }
-    let child = child(device, listener, header).map_err(|_| DropReason::Backlog)?;
-    let refused = match listener.lock_bh() {
-        Bh::Free(mut state) => {
-            let pushed = match &mut state.stage {
-                Stage::Listening(listening) => listening.push(child),
-                _ => Err(child),
-            };
-            state.settle(listener, pushed.is_ok());
-            pushed.err()
-        }
-        Bh::Busy(mut backlog) => {
-            let limit = snapshot.window as usize;
-            if snapshot.available + backlog.children.len() >= limit {
-                Some(child)
-            } else {
-                backlog.children.push(child).err()
-            }
-        }
-    };
-    if let Some(child) = refused {
+    check_room(listener)?;
+    let child = child_over_device(device, listener, header).map_err(|_| DropReason::Backlog)?;
+    if let Err(child) = enqueue(listener, child) {
         // That tells the peer, too.
         turn_away(&child);
         listener.shared().context.count_drop(DropReason::Backlog);
@@ -193,42 +171,114 @@ pub(super) fn request(
     Ok(())
 }
 
+/// The socket `from` of this machine, which the caller owns, connects to `listener`. `header` is its
+/// request as the listener sees it. Returns the other end, which may be accepted and used by now.
+/// Process context.
+///
+/// # Errors
+///
+/// `ECONNRESET` if it is refused, `ENOMEM`.
+pub(super) fn request_local(
+    from: &Sock<Vsock>,
+    listener: &Sock<Vsock>,
+    header: &Header,
+) -> Result<ARef<Sock<Vsock>>> {
+    check_room(listener).map_err(|_| ECONNRESET)?;
+    let child = new_child(listener, GFP_KERNEL)?;
+    let wire = Connection::accept(header, child.shared().options.buffer_size());
+    let mut link = Link::over_loopback(wire, None, ARef::from(from));
+    link.announce(&child);
+    start(&child, link);
+    match enqueue(listener, child.clone()) {
+        Ok(()) => Ok(child),
+        Err(child) => {
+            // The caller has no connection yet that would have to be told.
+            if let Bh::Free(mut state) = child.lock_bh() {
+                state.stage = Stage::Closed;
+                state.settle(&child, false);
+            }
+            Err(ECONNRESET)
+        }
+    }
+}
+
+/// Whether `listener` listens and has room for another connection, without its lock.
+fn check_room(listener: &Sock<Vsock>) -> Result<(), DropReason> {
+    let snapshot = listener.shared().published.snapshot();
+    if snapshot.status != Status::Listening {
+        Err(DropReason::NoSocket)
+    } else if snapshot.available >= snapshot.window as usize {
+        Err(DropReason::Backlog)
+    } else {
+        Ok(())
+    }
+}
+
+/// Enters a connection that stands into the queue of `listener`, or gives it back. Process context
+/// or BH.
+fn enqueue(listener: &Sock<Vsock>, child: ARef<Sock<Vsock>>) -> Result<(), ARef<Sock<Vsock>>> {
+    match listener.lock_bh() {
+        Bh::Free(mut state) => {
+            let pushed = match &mut state.stage {
+                Stage::Listening(listening) => listening.push(child),
+                _ => Err(child),
+            };
+            state.settle(listener, pushed.is_ok());
+            pushed
+        }
+        Bh::Busy(mut backlog) => {
+            let snapshot = listener.shared().published.snapshot();
+            if snapshot.available + backlog.children.len() >= snapshot.window as usize {
+                return Err(child);
+            }
+            backlog.children.push(child)
+        }
+    }
+}
+
+/// A new socket with the settings of `listener`.
+fn new_child(listener: &Sock<Vsock>, flags: Flags) -> Result<ARef<Sock<Vsock>>> {
+    let options = listener.shared().options.copy();
+    let shared = Shared::new(listener.shared().context.clone(), options);
+    Sock::new_child(listener, shared, State::new(), flags)
+}
+
 /// Makes the socket of a new connection, answers the request, and enters it into the table.
-fn child(
+fn child_over_device(
     device: &Arc<Device<Context>>,
     listener: &Sock<Vsock>,
     header: &Header,
 ) -> Result<ARef<Sock<Vsock>>> {
-    let context = &listener.shared().context;
-    let options = listener.shared().options.copy();
-    let wire = Connection::accept(header, options.buffer_size());
-    let shared = Shared::new(context.clone(), options);
-    let child = Sock::new_child(listener, shared, State::new(), GFP_ATOMIC)?;
-    let entry = Table::insert(&context.connected, header.flow, child.clone(), GFP_ATOMIC)?;
-    let mut link = Link::new(wire, None, entry, device.clone());
-    link.send_control(Control::Response);
+    let child = new_child(listener, GFP_ATOMIC)?;
+    let connected = &listener.shared().context.connected;
+    let entry = Table::insert(connected, header.flow, child.clone(), GFP_ATOMIC)?;
+    let wire = Connection::accept(header, child.shared().options.buffer_size());
+    let mut link = Link::over_device(wire, None, entry, device.clone());
+    link.send_control(&child, Control::Response);
+    start(&child, link);
+    Ok(child)
+}
+
+/// Gives a new socket its connection.
+fn start(child: &Sock<Vsock>, mut link: Link) {
     // Nobody else has the child, so no task owns it.
     if let Bh::Free(mut state) = child.lock_bh() {
         if link.is_orphaned() {
             link.wire.transport_reset();
         }
         state.stage = Stage::Connected(link);
-        state.settle(&child, false);
+        state.settle(child, false);
     }
-    Ok(child)
 }
 
 /// Ends a connection that nobody will accept. Process context or BH.
 pub(super) fn turn_away(child: &Sock<Vsock>) {
     // Not accepted, so no program has it, and no task can own it.
     if let Bh::Free(mut state) = child.lock_bh() {
-        if let Some(link) = state.link_mut() {
-            if let Some(control) = link.wire.close(true) {
-                link.send_control(control);
-            }
-            link.leave_table();
-        }
-        state.stage = Stage::Closed;
+        state.stage = match core::mem::replace(&mut state.stage, Stage::Closed) {
+            Stage::Connected(link) => state.close(child, link, true),
+            other => other,
+        };
         state.settle(child, false);
     }
 }

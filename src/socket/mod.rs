@@ -47,10 +47,19 @@ use crate::net::sock::{
     Protocol,
     Sock, //
 };
+use crate::protocol::credit::{
+    Advertisement,
+    Counter, //
+};
 use kernel::{
     prelude::*,
     sync::{
-        atomic::Atomic,
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
         Arc, //
     },
 };
@@ -65,6 +74,13 @@ pub(crate) struct Shared {
     options: Options,
     /// A connection that came when its listener had stopped: its timer turns it away.
     refused: Atomic<bool>,
+    /// Packets are left in the link that go over loopback when the lock is given up.
+    outgoing: Atomic<bool>,
+    /// The credit that the socket grants to its peer on this machine: `buf_alloc` above `fwd_cnt`.
+    ///
+    /// That peer looks here whenever a packet reaches it, so that it never goes by an older word
+    /// that came later. Written with the socket's lock held, in any of its forms.
+    credit: Atomic<u64>,
     #[pin]
     published: Published,
 }
@@ -75,8 +91,30 @@ impl Shared {
             context,
             options,
             refused: Atomic::new(false),
+            outgoing: Atomic::new(false),
+            credit: Atomic::new(0),
             published <- Published::new(),
         })
+    }
+
+    /// Packets were left in the link, to be sent when the lock is given up. With it held.
+    fn leave_outgoing(&self) {
+        self.outgoing.store(true, Relaxed);
+    }
+
+    /// Publishes the credit that is granted to a peer on this machine.
+    fn publish_credit(&self, credit: Advertisement) {
+        let word = u64::from(credit.buf_alloc) << 32 | u64::from(credit.fwd_cnt.to_wire());
+        self.credit.store(word, Release);
+    }
+
+    /// The credit that is granted to a peer on this machine. Any context.
+    fn credit(&self) -> Advertisement {
+        let word = self.credit.load(Acquire);
+        Advertisement {
+            buf_alloc: (word >> 32) as u32,
+            fwd_cnt: Counter::from_wire(word as u32),
+        }
     }
 }
 
@@ -87,6 +125,14 @@ impl Protocol for Vsock {
 
     fn drain(sock: &Sock<Self>, state: &mut State, backlog: &mut Backlog) {
         backlog.drain(sock, state);
+    }
+
+    fn has_outgoing(sock: &Sock<Self>) -> bool {
+        sock.shared().outgoing.load(Relaxed)
+    }
+
+    fn deliver(sock: &Sock<Self>) {
+        deliver::outgoing(sock);
     }
 
     fn timer(sock: &Sock<Self>) {

@@ -17,7 +17,10 @@ use crate::net::{
         EISCONN,
         EOPNOTSUPP, //
     },
-    guard::Owned,
+    guard::{
+        Owned,
+        SpinlockFree, //
+    },
     message::{
         MsgFlags,
         SendMessage, //
@@ -62,7 +65,8 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
     connected?;
     let mut sent = 0;
     let result = loop {
-        let link = state.connected()?;
+        let (inner, spinlock) = state.split();
+        let link = inner.connected()?;
         if sent == len {
             break Ok(());
         }
@@ -81,7 +85,7 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
             }
         }
         let at_most = sendable.min(len - sent);
-        match packet(sock, link, message, at_most) {
+        match packet(sock, link, spinlock, message, at_most) {
             Ok(bytes) => sent += bytes,
             Err(error) => break Err(error),
         }
@@ -105,6 +109,7 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
 fn packet(
     sock: &Sock<Vsock>,
     link: &mut Link,
+    spinlock: SpinlockFree<'_>,
     message: &mut SendMessage<'_>,
     at_most: usize,
 ) -> Result<usize> {
@@ -113,7 +118,7 @@ fn packet(
     let filled = buffer.fill_from(message.source(), at_most);
     // The buffer holds no more than the credit, which is a `u32`.
     match link.wire.data(filled as u32) {
-        Some(header) => link.send_payload(sock, &header, buffer),
+        Some(header) => link.send_payload(sock, spinlock, &header, buffer),
         None => return Err(EFAULT),
     }
     Ok(filled)
@@ -142,11 +147,14 @@ fn wait_for_credit(
             state.found_no_credit(sock);
             return Err(EAGAIN);
         }
-        if !has_credit {
-            link.send_control(Control::CreditRequest);
+        let mut limit = Timeout::NONE;
+        if !link.is_local() {
+            if !has_credit {
+                link.send_control(sock, Control::CreditRequest);
+            }
+            limit = Timeout::from_jiffies(msecs_to_jiffies(interval));
+            interval = interval.saturating_mul(2).min(ASK_AT_MOST_MS);
         }
-        let limit = Timeout::from_jiffies(msecs_to_jiffies(interval));
-        interval = interval.saturating_mul(2).min(ASK_AT_MOST_MS);
         match turn.sleep_at_most(state, timeout, limit) {
             Woken::Ready => return Ok(()),
             Woken::Signal => return Err(timeout.interrupted_error()),

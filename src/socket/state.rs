@@ -5,6 +5,7 @@
 use super::{
     alarm::Alarms,
     bind::Bound,
+    context::Context,
     link::Link,
     listen::Listener,
     published::{
@@ -34,6 +35,7 @@ use crate::protocol::{
     packet::Header,
     reason::DropReason, //
 };
+use crate::transport::loopback::Outgoing;
 use kernel::prelude::*;
 
 /// What a socket is at the moment.
@@ -49,8 +51,8 @@ pub(super) enum Stage {
     /// Has a connection, or had one whose data may still be read. INVARIANT: the phase is not
     /// `Connecting`, and not `Closing`.
     Connected(Link),
-    /// Is closed for its program, and waits for the peer's last word. INVARIANT: the phase is
-    /// `Closing`.
+    /// Is closed for its program, and waits for the peer's last word, or has its own still to
+    /// say. INVARIANT: the phase is `Closing`; or `Closed`, and packets are left to be sent.
     Closing(Link),
     /// Takes connections.
     Listening(Listener),
@@ -92,6 +94,17 @@ impl State {
         }
     }
 
+    /// Takes the address of a socket that has nothing else.
+    pub(super) fn take_bound(&mut self) -> Option<Bound> {
+        match core::mem::replace(&mut self.stage, Stage::Closed) {
+            Stage::Bound(bound) | Stage::Stopped(bound) => Some(bound),
+            other => {
+                self.stage = other;
+                None
+            }
+        }
+    }
+
     /// The connection that data can be read from and written to, as far as its directions go:
     /// `ENOTCONN` if there is none.
     pub(super) fn connected(&mut self) -> Result<&mut Link> {
@@ -109,7 +122,7 @@ impl State {
             (Stage::Connecting(_), Some(Phase::Connecting)) => None,
             (Stage::Connected(_), Some(Phase::Established)) => None,
             // Its end was seen before.
-            (Stage::Connected(link), Some(Phase::Closed(_))) if !link.is_in_table() => None,
+            (Stage::Connected(link), Some(Phase::Closed(_))) if link.has_ended() => None,
             (Stage::Closing(_), Some(Phase::Closing)) => None,
             (_, Some(phase)) => Some(phase),
             (_, None) => None,
@@ -152,7 +165,7 @@ impl State {
             (Stage::Connecting(link), Phase::Established) => Stage::Connected(link),
             // A failed connect leaves the socket as it was before, so that it can try again.
             (Stage::Connecting(mut link), Phase::Closed(cause)) => {
-                link.leave_table();
+                link.end();
                 sock.set_error(Self::error_of_connect(cause));
                 match link.into_bound() {
                     Some(bound) => Stage::Bound(bound),
@@ -160,15 +173,19 @@ impl State {
                 }
             }
             (Stage::Connected(mut link), Phase::Closed(cause)) => {
-                link.leave_table();
+                link.end();
                 if let Some(error) = Self::error_of_connection(cause) {
                     sock.set_error(error);
                 }
                 Stage::Connected(link)
             }
             (Stage::Closing(mut link), Phase::Closed(_)) => {
-                link.leave_table();
-                Stage::Closed
+                link.end();
+                if link.has_outgoing() {
+                    Stage::Closing(link)
+                } else {
+                    Stage::Closed
+                }
             }
             (old, _) => old,
         }
@@ -190,13 +207,13 @@ impl State {
     }
 
     /// A packet of the socket's connection arrived. `keep` adds its payload to the receive queue,
-    /// and is called only if it belongs there; a packet that is dropped is counted.
+    /// and is called only if it belongs there. Returns why the packet was dropped, if it was.
     pub(super) fn packet(
         &mut self,
         sock: &Sock<Vsock>,
         header: &Header,
         keep: impl FnOnce(&mut ReceiveQueue),
-    ) {
+    ) -> Option<DropReason> {
         let mut verdict = Payload::Drop(DropReason::State);
         if let Some(link) = self.link_mut() {
             verdict = link.packet(sock, header);
@@ -204,10 +221,18 @@ impl State {
                 keep(&mut link.queue);
             }
         }
-        if let Payload::Drop(reason) = verdict {
-            sock.shared().context.count_drop(reason);
-        }
         self.settle(sock, verdict == Payload::Deliver);
+        match verdict {
+            Payload::Drop(reason) => Some(reason),
+            Payload::Deliver | Payload::Nothing => None,
+        }
+    }
+
+    /// Takes out the packets that were left to be sent when the lock is given up.
+    pub(super) fn take_outgoing(&mut self, sock: &Sock<Vsock>) -> Option<Outgoing<Context>> {
+        let outgoing = self.link_mut()?.take_outgoing(sock);
+        self.settle(sock, false);
+        outgoing
     }
 
     /// Publishes what the state is now.

@@ -11,21 +11,44 @@ use crate::net::{
 };
 use crate::protocol::packet::HEADER_LEN;
 
-/// Payload in a buffer that the device wrote.
+/// Payload of a packet, and where it is.
 ///
-/// Small payload is copied out, and the buffer goes back to the device at once; large payload
+/// Small payload is copied out. The buffer of a device then goes back to it at once; large payload
 /// takes the buffer with it.
 pub(crate) struct Incoming {
-    buffer: Option<ReceiveBuffer>,
+    place: Place,
     len: usize,
 }
 
+enum Place {
+    /// Behind the header in a buffer that a device wrote.
+    Device(ReceiveBuffer),
+    /// All of a buffer that a socket of this machine filled.
+    Local(SkBuff),
+    /// It has none, or it was taken.
+    Nowhere,
+}
+
 impl Incoming {
+    /// A packet without payload.
+    pub(super) const NOTHING: Incoming = Incoming {
+        place: Place::Nowhere,
+        len: 0,
+    };
+
     /// `len` bytes of payload behind the header in `buffer`.
-    pub(super) fn new(buffer: ReceiveBuffer, len: usize) -> Self {
+    pub(super) fn from_device(buffer: ReceiveBuffer, len: usize) -> Self {
         Incoming {
-            buffer: Some(buffer),
+            place: Place::Device(buffer),
             len,
+        }
+    }
+
+    /// All of `buffer`.
+    pub(super) fn from_local(buffer: SkBuff) -> Self {
+        Incoming {
+            len: buffer.len(),
+            place: Place::Local(buffer),
         }
     }
 
@@ -36,26 +59,34 @@ impl Incoming {
 
     /// Copies the payload to the end of `tail`, if there is room for all of it.
     pub(crate) fn copy_to(&self, tail: &mut SkBuffMut<'_>) -> bool {
-        self.buffer
-            .as_ref()
-            .is_some_and(|buffer| buffer.append_to(HEADER_LEN, self.len, tail))
+        match &self.place {
+            Place::Device(buffer) => buffer.append_to(HEADER_LEN, self.len, tail),
+            Place::Local(buffer) => tail.append_range(buffer, 0, self.len),
+            Place::Nowhere => false,
+        }
     }
 
     /// Takes the buffer with the payload in it; `None` if it was taken before, or if the payload
     /// would not end within it.
     pub(crate) fn take(&mut self) -> Option<SkBuff> {
-        let buffer = self.buffer.take()?;
-        match buffer.into_payload(HEADER_LEN, self.len) {
-            Ok(payload) => Some(payload),
-            Err(buffer) => {
-                self.buffer = Some(buffer);
-                None
-            }
+        match core::mem::replace(&mut self.place, Place::Nowhere) {
+            Place::Device(buffer) => match buffer.into_payload(HEADER_LEN, self.len) {
+                Ok(payload) => Some(payload),
+                Err(buffer) => {
+                    self.place = Place::Device(buffer);
+                    None
+                }
+            },
+            Place::Local(buffer) => Some(buffer),
+            Place::Nowhere => None,
         }
     }
 
-    /// What is left for the device: the buffer, unless the payload took it.
-    pub(super) fn into_buffer(self) -> Option<ReceiveBuffer> {
-        self.buffer
+    /// What is left for the device: its buffer, unless the payload took it.
+    pub(super) fn into_device_buffer(self) -> Option<ReceiveBuffer> {
+        match self.place {
+            Place::Device(buffer) => Some(buffer),
+            Place::Local(_) | Place::Nowhere => None,
+        }
     }
 }

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod incoming;
+pub(crate) mod loopback;
 mod unsent;
 pub(crate) mod virtio;
 
@@ -59,6 +60,17 @@ pub(crate) trait Receiver: Send + Sync + Sized + 'static {
         header: &Header,
         payload: &mut Incoming,
     ) -> Option<HeaderBytes>;
+
+    /// A packet from the connection of `from` for that of `to`, both of this machine. The credit in
+    /// the header may be out of date by now.
+    ///
+    /// Process context or BH. The caller holds no spinlock of a socket; it may own `from`.
+    fn receive_local(
+        to: &Sock<Self::Protocol>,
+        from: &Sock<Self::Protocol>,
+        header: &Header,
+        payload: &mut Incoming,
+    );
 
     /// A packet was dropped before it reached a connection. Any context.
     fn count_drop(&self, reason: DropReason);

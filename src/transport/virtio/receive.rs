@@ -112,11 +112,11 @@ fn packet<R: Receiver>(this: &Arc<Device<R>>, used: Used<ReceiveBuffer>) -> Opti
         this.receiver.count_drop(DropReason::Address);
         return Some(buffer);
     }
-    let mut payload = Incoming::new(buffer, header.len as usize);
+    let mut payload = Incoming::from_device(buffer, header.len as usize);
     if let Some(reset) = this.receiver.receive(this, &header, &mut payload) {
         this.send_reset(reset);
     }
-    payload.into_buffer()
+    payload.into_device_buffer()
 }
 
 /// Gives one buffer to the device. Where that fails the buffer is dropped: a refill has taken its

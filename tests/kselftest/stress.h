@@ -63,6 +63,13 @@ void watch_enter(uint64_t scene, const char *name);
 void watch_scene(uint64_t scene, const char *name);
 /* May random signals hit this thread's calls? */
 void watch_pester(bool pester);
+/* How far the calling thread's conversation is, for the watchdog to tell. */
+struct standing {
+	uint64_t received, in_total, sent, out_total;
+	int role, lowat, wanted;
+	bool in_over, out_over;
+};
+void watch_standing(const struct standing *standing);
 /* Something was achieved. */
 void watch_moved(void);
 void watch_leave(void);
@@ -116,9 +123,16 @@ size_t draw_size(uint64_t *state, size_t most);
 void data_fill(uint64_t key, uint64_t offset, void *data, size_t len);
 /* Index of the first byte that differs, or @len. */
 size_t data_check(uint64_t key, uint64_t offset, const void *data, size_t len);
-/* Where in the stream these bytes stand; false if nowhere below @total. */
+/* The same for the same bytes, in whatever order. */
+uint64_t data_sum(const void *data, size_t len);
+/* So many bytes in a row tell where in the stream they stand. */
+#define PLACEABLE	15
+/*
+ * Where in the stream, below @total, the first @run of these bytes stand; false
+ * if nowhere.
+ */
 bool data_find(uint64_t key, uint64_t total, const void *data, size_t len,
-	       uint64_t *offset);
+	       uint64_t *offset, size_t *run);
 
 /* ---- stress_stream.c ---- */
 

@@ -103,12 +103,22 @@ size_t data_check(uint64_t key, uint64_t offset, const void *data, size_t len)
 	return len;
 }
 
+uint64_t data_sum(const void *data, size_t len)
+{
+	const uint8_t *from = data;
+	uint64_t sum = 0;
+
+	while (len--)
+		sum += mix(*from++);
+	return sum;
+}
+
 bool data_find(uint64_t key, uint64_t total, const void *data, size_t len,
-	       uint64_t *offset)
+	       uint64_t *offset, size_t *run)
 {
 	const uint8_t *from = data;
 
-	if (len < 15)
+	if (len < PLACEABLE)
 		return false;
 	for (size_t skip = 0; skip < 8; skip++) {
 		uint64_t word, index;
@@ -118,8 +128,12 @@ bool data_find(uint64_t key, uint64_t total, const void *data, size_t len,
 		if (index >= total / 8 + 1 || index * 8 < skip)
 			continue;
 		*offset = index * 8 - skip;
-		if (*offset + len <= total &&
-		    data_check(key, *offset, data, len) == len)
+		if (*offset >= total)
+			continue;
+		if (len > total - *offset)
+			len = total - *offset;
+		*run = data_check(key, *offset, data, len);
+		if (*run >= PLACEABLE)
 			return true;
 	}
 	return false;

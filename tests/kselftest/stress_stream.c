@@ -18,8 +18,6 @@
 
 /* Extra readers of STYLE_MANY. */
 #define READERS		2
-/* Bytes that data_find can place. */
-#define PLACEABLE	15
 /* An address that no program has. */
 #define BAD_ADDRESS	((void *)16)
 
@@ -44,7 +42,8 @@ struct end {
 	pthread_mutex_t lock;
 	struct piece *pieces;
 	size_t piece_count, piece_room;
-	uint64_t unplaced;
+	uint64_t unplaced, unplaced_sum;
+	bool discarded;
 };
 
 /* What one call came to, beside a number of bytes. */
@@ -83,6 +82,23 @@ void plan_make(struct plan *plan, uint64_t seed, bool half_close)
 static uint64_t actor_seed(const struct end *end, int actor)
 {
 	return mix(end->plan->seed + 16 + end->role * 16 + actor);
+}
+
+static void tell_standing(const struct end *end, int wanted)
+{
+	struct standing standing = {
+		.received = end->received,
+		.in_total = end->in_total,
+		.sent = end->sent,
+		.out_total = end->out_total,
+		.role = end->role,
+		.lowat = end->lowat,
+		.wanted = wanted,
+		.in_over = end->in_over,
+		.out_over = end->out_over,
+	};
+
+	watch_standing(&standing);
 }
 
 static void think(const struct end *end, uint64_t *state)
@@ -129,10 +145,19 @@ static void change_options(struct end *end, uint64_t *state)
 		CALL(CALL_SETSOCKOPT, end->fd,
 		     set_int(end->fd, SOL_SOCKET, SO_RCVLOWAT, lowat));
 	}
-	if (plan->options && settings.strict && chance(state, 3))
+	if (plan->options && settings.strict && chance(state, 3)) {
+		/*
+		 * The host's device takes credit that shrinks for a huge one:
+		 * there the buffer grows, once.
+		 */
+		size_t size = settings.cid == VMADDR_CID_LOCAL ?
+			      4096 + draw_size(state, 400000) : MIB(1);
+
 		CALL(CALL_SETSOCKOPT, end->fd,
-		     set_buffer(end->fd, SO_VM_SOCKETS_BUFFER_SIZE,
-				4096 + draw_size(state, 400000)));
+		     set_buffer(end->fd, SO_VM_SOCKETS_BUFFER_MAX_SIZE, MIB(1)));
+		CALL(CALL_SETSOCKOPT, end->fd,
+		     set_buffer(end->fd, SO_VM_SOCKETS_BUFFER_SIZE, size));
+	}
 	if (plan->options && chance(state, 3)) {
 		uint64_t size;
 
@@ -165,11 +190,12 @@ static void check_next(struct end *end, const uint8_t *data, size_t len,
 	uint64_t at = end->received;
 	size_t equal = data_check(end->in_key, at, data, len);
 	uint64_t found;
+	size_t run;
 
 	if (equal == len)
 		return;
 	if (data_find(end->in_key, UINT64_MAX / 16, data + equal, len - equal,
-		      &found))
+		      &found, &run))
 		wrong(VERDICT_DATA,
 		      "%s of %zu bytes at %llu of %llu: at %llu stand the bytes of %llu",
 		      call, len, (unsigned long long)at,
@@ -184,35 +210,48 @@ static void check_next(struct end *end, const uint8_t *data, size_t len,
 	end->gave_up = true;
 }
 
-/* Checks bytes that one of several readers received; @last is where its
- * previous ones ended. */
+/* Bytes of which only the sum is known: too few in a row, or discarded. */
+static void note_unplaced(struct end *end, const uint8_t *data, size_t len)
+{
+	end->unplaced += len;
+	if (data)
+		end->unplaced_sum += data_sum(data, len);
+	else
+		end->discarded = true;
+}
+
+/*
+ * Checks bytes that one of several readers received; @last is where its
+ * previous ones ended. A call that slept may have let others take bytes in
+ * between.
+ */
 static void check_some(struct end *end, const uint8_t *data, size_t len,
 		       bool peeked, uint64_t *last)
 {
-	uint64_t offset;
-
-	if (len < PLACEABLE || !data) {
-		if (peeked)
-			return;
-		pthread_mutex_lock(&end->lock);
-		end->unplaced += len;
-		pthread_mutex_unlock(&end->lock);
-		return;
-	}
-	if (!data_find(end->in_key, end->in_total, data, len, &offset)) {
-		wrong(VERDICT_DATA, "%zu bytes for one of several readers are no piece of the stream",
-		      len);
-		end->gave_up = true;
-		return;
-	}
-	if (offset < *last)
-		wrong(VERDICT_DATA, "a reader got the bytes of %llu after those of %llu",
-		      (unsigned long long)offset, (unsigned long long)*last);
 	if (peeked)
 		return;
-	*last = offset + len;
 	pthread_mutex_lock(&end->lock);
-	note_piece(end, offset, len);
+	while (len) {
+		uint64_t offset;
+		size_t run = 1;
+
+		if (data && data_find(end->in_key, end->in_total, data, len,
+				      &offset, &run)) {
+			if (offset < *last)
+				wrong(VERDICT_DATA, "a reader got the bytes of %llu after those of %llu",
+				      (unsigned long long)offset,
+				      (unsigned long long)*last);
+			*last = offset + run;
+			note_piece(end, offset, run);
+		} else {
+			if (!data)
+				run = len;
+			note_unplaced(end, data, run);
+		}
+		if (data)
+			data += run;
+		len -= run;
+	}
 	pthread_mutex_unlock(&end->lock);
 }
 
@@ -371,6 +410,7 @@ static void *receive_all(struct end *end, int actor)
 		if (end->gave_up || has_all(end))
 			break;
 		think(end, &state);
+		tell_standing(end, 0);
 		got = receive_once(end, &state, buffer, !chance(&state, 10),
 				   alone, &last);
 		if (got == NOT_NOW && chance(&state, 50))
@@ -468,6 +508,7 @@ static void *send_all_of_it(void *argument)
 		long put;
 
 		think(end, &state);
+		tell_standing(end, 0);
 		put = send_once(end, &state, buffer, !chance(&state, 10));
 		if (put == BROKEN)
 			break;
@@ -492,6 +533,7 @@ static int wait_for_events(struct end *end, uint64_t *state)
 	struct epoll_event event = { .events = wanted };
 	int found;
 
+	tell_standing(end, wanted);
 	if (style == STYLE_POLL) {
 		found = CALL(CALL_POLL, end->fd, poll(&entry, 1, timeout));
 		event.events = entry.revents;
@@ -597,10 +639,29 @@ static int by_offset(const void *left, const void *right)
 	return a->offset < b->offset ? -1 : a->offset > b->offset;
 }
 
-/* What several readers got has to be the stream, each byte once. */
+/* The sum of the bytes of the stream from @at up to @until. */
+static uint64_t expected_sum(const struct end *end, uint64_t at, uint64_t until)
+{
+	uint8_t data[256];
+	uint64_t sum = 0;
+
+	while (at < until) {
+		size_t part = until - at < sizeof(data) ? until - at : sizeof(data);
+
+		data_fill(end->in_key, at, data, part);
+		sum += data_sum(data, part);
+		at += part;
+	}
+	return sum;
+}
+
+/*
+ * What several readers got has to be the stream, each byte once; what could not
+ * be placed has to fill the gaps, and the end if all came.
+ */
 static void check_pieces(struct end *end)
 {
-	uint64_t gaps = 0, at = 0;
+	uint64_t gaps = 0, sum = 0, at = 0;
 
 	qsort(end->pieces, end->piece_count, sizeof(*end->pieces), by_offset);
 	for (size_t i = 0; i < end->piece_count; i++) {
@@ -612,11 +673,21 @@ static void check_pieces(struct end *end)
 			return;
 		}
 		gaps += piece->offset - at;
+		sum += expected_sum(end, at, piece->offset);
 		at = piece->offset + piece->len;
 	}
-	if (gaps > end->unplaced)
+	if (end->received == end->in_total) {
+		gaps += end->in_total - at;
+		sum += expected_sum(end, at, end->in_total);
+		if (gaps != end->unplaced ||
+		    (!end->discarded && sum != end->unplaced_sum))
+			wrong(VERDICT_DATA, "%llu bytes of several readers, %llu bytes in the gaps of the others: they differ",
+			      (unsigned long long)end->unplaced,
+			      (unsigned long long)gaps);
+	} else if (gaps > end->unplaced) {
 		wrong(VERDICT_DATA, "%llu bytes between those of several readers are missing",
 		      (unsigned long long)(gaps - end->unplaced));
+	}
 }
 
 void end_run(const struct plan *plan, int role, int fd)

@@ -48,6 +48,8 @@ struct slot {
 	atomic_int call, fd;
 	atomic_long since, moved;
 	atomic_bool pester;
+	/* For a reader it may be torn, which is good enough to be looked at. */
+	struct standing standing;
 };
 
 static struct books {
@@ -94,6 +96,7 @@ void watch_enter(uint64_t scene, const char *name)
 		slot->fd = -1;
 		slot->since = slot->moved = now_ms();
 		slot->pester = false;
+		memset(&slot->standing, 0, sizeof(slot->standing));
 		atomic_store(&slot->tid, tid);
 		me = slot;
 		return;
@@ -115,6 +118,12 @@ void watch_pester(bool pester)
 {
 	if (me)
 		me->pester = pester;
+}
+
+void watch_standing(const struct standing *standing)
+{
+	if (me)
+		me->standing = *standing;
 }
 
 void watch_moved(void)
@@ -228,8 +237,11 @@ void wrong(enum verdict verdict, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
-	printf("# %s; scene %s, --scene=%#llx\n", text, me ? me->name : "?",
-	       me ? (unsigned long long)me->scene : 0);
+	if (me)
+		printf("# %s; scene %s, --scene=%#llx\n", text, me->name,
+		       (unsigned long long)me->scene);
+	else
+		printf("# %s\n", text);
 	fflush(stdout);
 }
 
@@ -297,12 +309,21 @@ static void print_file(const char *title, const char *path)
 
 static void print_slot(const struct slot *slot, long now)
 {
+	const struct standing *at = &slot->standing;
 	char path[64];
 
 	printf("# thread %d of process %d: in %s(fd %d) for %ld ms, nothing achieved for %ld ms; scene %s, --scene=%#llx\n",
 	       slot->tid, slot->pid, call_names[slot->call], slot->fd,
 	       now - slot->since, now - slot->moved, slot->name,
 	       (unsigned long long)slot->scene);
+	if (at->in_total || at->out_total)
+		printf("#   end %d: received %llu of %llu%s, sent %llu of %llu%s, SO_RCVLOWAT %d, waits for events %#x\n",
+		       at->role, (unsigned long long)at->received,
+		       (unsigned long long)at->in_total,
+		       at->in_over ? " and the end" : "",
+		       (unsigned long long)at->sent,
+		       (unsigned long long)at->out_total,
+		       at->out_over ? " and the end" : "", at->lowat, at->wanted);
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/wchan", slot->pid, slot->tid);
 	print_file("  wchan", path);
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/stack", slot->pid, slot->tid);

@@ -200,10 +200,10 @@ static void print_usage(long began)
 
 	getrusage(RUSAGE_SELF, &own);
 	getrusage(RUSAGE_CHILDREN, &children);
-	printf("# figures: mode %s, %ld processors, %.1f s, %.1f processor seconds (%.1f of them in use by this program), seed %#llx\n",
+	printf("# figures: mode %s, %ld processors, %.1f s, %.1f processor seconds, %.1f of them in this program and %.1f in the kernel for it, seed %#llx\n",
 	       settings.mode, processors, took, took * processors,
-	       seconds_of(own.ru_utime) + seconds_of(own.ru_stime) +
-	       seconds_of(children.ru_utime) + seconds_of(children.ru_stime),
+	       seconds_of(own.ru_utime) + seconds_of(children.ru_utime),
+	       seconds_of(own.ru_stime) + seconds_of(children.ru_stime),
 	       (unsigned long long)settings.seed);
 }
 

@@ -52,8 +52,8 @@ enum { ENDED = 0, NOT_NOW = -1, BROKEN = -2, ONCE_MORE = -3 };
 void plan_make(struct plan *plan, uint64_t seed, bool half_close)
 {
 	uint64_t state = mix(seed ^ 0x706c616e);
-	uint64_t most = chance(&state, 10) ? MIB(1) :
-			chance(&state, 40) ? KIB(150) : KIB(16);
+	uint64_t most = chance(&state, 4) ? MIB(1) :
+			chance(&state, 25) ? KIB(150) : KIB(12);
 
 	memset(plan, 0, sizeof(*plan));
 	plan->seed = seed;

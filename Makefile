@@ -14,7 +14,7 @@ help: ## This list
 	@echo
 	@echo 'Variables:'
 	@echo '  KDIR=DIR      build against your own built kernel tree, with the tools of this machine'
-	@echo '  SUITE=NAME    test: run only this suite of tests/suites.toml'
+	@echo '  SUITE=NAME    test: run only this suite of tests/suites.toml, or those of a topology'
 	@echo '  PLAN=FILE     boot: the script to run in the guest'
 	@echo '  TOPOLOGY=NAME boot, shell: one of qemu/topologies.toml; default: peer'
 	@echo '  FLIP_BYTE=N   run: the host corrupts its Nth echoed byte, so the run must fail'
@@ -44,7 +44,7 @@ test: guest ## All tests; ends with "N passed, N failed"
 	@tests/run --check
 
 .PHONY: test-quick
-test-quick: guest ## All tests but the checks of the source tree
+test-quick: guest ## All tests but the checks of the source tree and what takes long
 	@tests/run
 
 .PHONY: check

@@ -6,6 +6,7 @@ and sums them up with what the host's tests left in build/runs/test.
 Runs in the build root; tests/run is what a person starts.
 """
 
+import itertools
 import os
 import pathlib
 import re
@@ -19,14 +20,29 @@ import guest  # noqa: E402
 import host  # noqa: E402
 import results  # noqa: E402
 import run_ktap  # noqa: E402
+import vsock_test  # noqa: E402
 
 LOGS = CLONE / "build/runs/test"
 BOOT_SECONDS = 60
 SETTLE_SECONDS = 15
 DETAILED = 5  # failures of a suite that are printed with their reasons
+# What is loaded for a suite: what is under test, or the kernel's own in its place.
+DRIVERS = {
+    "rvsock": ["rvsock"],
+    "c": ["vsock", "vmw_vsock_virtio_transport_common", "vsock_loopback",
+          "vmw_vsock_virtio_transport"],
+}
 
 
-def read_suites(wanted):
+def select(suites, wanted):
+    """The suites of this name; if none has it, those whose names go on from it
+    with an underscore, and those of the topology with the name."""
+    return [suite for suite in suites if wanted in (None, suite["name"])] or [
+        suite for suite in suites
+        if suite["name"].startswith(f"{wanted}_") or suite["topology"] == wanted]
+
+
+def read_suites(wanted, quick):
     """The suites by topology; a mistake in the file ends the run with a sentence."""
     with open(CLONE / "tests/suites.toml", "rb") as file:
         suites = tomllib.load(file).get("suite", [])
@@ -38,45 +54,60 @@ def read_suites(wanted):
         if suite["topology"] not in guest.topologies():
             sys.exit(f"error: tests/suites.toml: suite {suite['name']}: qemu/topologies.toml has "
                      f"no '{suite['topology']}'")
-        if wanted in (None, suite["name"]):
-            by_topology.setdefault(suite["topology"], []).append(suite)
+        if suite.get("driver", "rvsock") not in DRIVERS:
+            sys.exit(f"error: tests/suites.toml: suite {suite['name']}: the driver is one of "
+                     f"{', '.join(DRIVERS)}")
     names = [suite["name"] for suite in suites]
     if len(set(names)) != len(names):
         sys.exit("error: tests/suites.toml: two suites have the same name")
+    for suite in select(suites, wanted):
+        slow = guest.topologies()[suite["topology"]].get("slow") or "driver" in suite
+        if wanted or not quick or not slow:
+            by_topology.setdefault(suite["topology"], []).append(suite)
     if wanted and not by_topology and not (LOGS / f"{wanted}.host").exists():
         sys.exit(f"error: there is no suite '{wanted}'; there are: "
                  f"{', '.join(['check', 'protocol', 'peer', *names])}")
     return by_topology
 
 
-def make_plan(suites):
-    """The plan that runs these suites, and how long it may take. The module is
-    loaded once for all suites with the same parameters."""
+def make_plan(suites, cases):
+    """The plan that runs these suites, how long it may take, and the drivers that
+    it loads in turn: one once for all suites with the same parameters."""
     groups = {}
     for suite in suites:
-        groups.setdefault(suite.get("module_parameters", ""), []).append(suite)
-    lines, limit = [], BOOT_SECONDS
-    for parameters, members in sorted(groups.items()):
+        key = (suite.get("driver", "rvsock"), suite.get("module_parameters", ""))
+        groups.setdefault(key, []).append(suite)
+    lines, limit, drivers = [], BOOT_SECONDS, []
+    for name, value in guest.topologies()[suites[0]["topology"]].get("environment", {}).items():
+        lines.append(f"export {name}={value}")
+    # What is under test comes first.
+    for (driver, parameters), members in sorted(groups.items(), reverse=True):
         family = re.search(r"\bfamily=(\d+)", parameters)
+        drivers.append(driver)
         lines.append(f"export RVSOCK_FAMILY={family[1] if family else 18}")
-        lines.append(f"load rvsock {parameters}")
+        lines += [f"load {module} {parameters}" for module in DRIVERS[driver]]
         for suite in members:
             arguments = suite.get("args", [])
             if isinstance(arguments, str):
                 arguments = shlex.split(arguments)
+            if "cell" in suite:
+                arguments = [*arguments, *cases.picked()]
             program = shlex.join([f"/tests/{suite['program']}", *map(str, arguments)])
             lines.append(f"run {suite['name']} {suite['timeout']} {program}")
             limit += suite["timeout"]
-        lines += ["settle", "unload rvsock"]
-        limit += SETTLE_SECONDS
+        # The kernel's own is the last, and its sockets need not be waited for.
+        if driver == "rvsock":
+            lines += ["settle", "unload rvsock"]
+            limit += SETTLE_SECONDS
     lines.append("tell completed")
-    return "\n".join(lines) + "\n", limit, len(groups)
+    return "\n".join(lines) + "\n", limit, drivers
 
 
 class Progress:
     """Prints a suite's line when it has ended, while the guest goes on."""
 
-    def __init__(self):
+    def __init__(self, suites):
+        self._suites = {suite["name"]: suite for suite in suites}
         self._text = ""
         self._shown = set()
 
@@ -87,13 +118,17 @@ class Progress:
         for name, program in results.parse(self._text).programs.items():
             if program.status is not None and name not in self._shown:
                 self._shown.add(name)
-                show(judge(program))
+                show(judge(program, self._suites[name]))
 
 
-def judge(program):
-    """The suite that a program of the plan was."""
-    return run_ktap.ktap(program.name, program.lines, program.status, program.seconds,
-                         program.timed_out)
+def judge(program, suite):
+    """The suite that a program of the plan was. One with the kernel's own driver
+    is for comparison, and all that passed with it is one test."""
+    judged = run_ktap.ktap(program.name, program.lines, program.status, program.seconds,
+                           program.timed_out)
+    if suite.get("driver", "rvsock") != "rvsock":
+        judged.passed = min(judged.passed, 1)
+    return judged
 
 
 def show(suite):
@@ -111,13 +146,13 @@ def show(suite):
     sys.stdout.flush()
 
 
-def run_topology(topology, suites):
+def run_topology(topology, suites, cases):
     """Boots the topology once; gives its suites, and one for the kernel itself."""
-    plan, limit, groups = make_plan(suites)
+    plan, limit, drivers = make_plan(suites, cases)
     print(f"booting '{topology}' for {len(suites)} suites, at most {limit:.0f} s", flush=True)
     kernel = run_ktap.Suite(f"{topology}: kernel")
     try:
-        outcome = guest.Run(topology, LOGS / topology, {"plan": plan}).boot(limit, Progress())
+        outcome = guest.Run(topology, LOGS / topology, {"plan": plan}).boot(limit, Progress(suites))
     except (guest.GuestFailed, host.HostFailed) as error:
         kernel.fail(str(error))
         show(kernel)
@@ -127,19 +162,23 @@ def run_topology(topology, suites):
     for suite in suites:
         program = told.programs.get(suite["name"])
         if program is None or program.status is None:
-            lost = judge(program) if program else run_ktap.Suite(suite["name"])
+            lost = judge(program, suite) if program else run_ktap.Suite(suite["name"])
             if not lost.failed:
                 lost.fail("did not run: the guest ended first")
             show(lost)
             judged.append(lost)
         else:
-            judged.append(judge(program))
+            judged.append(judge(program, suite))
+        if program and "cell" in suite:
+            cases.note(suite["cell"], program.lines)
 
     kernel.seconds = outcome.seconds - sum(suite.seconds for suite in judged)
-    loads, unloads = dict(enumerate(told.loads)), dict(enumerate(told.unloads))
-    sockets = dict(enumerate(told.sockets))
+    modules = [module for driver in drivers for module in DRIVERS[driver]]
+    for module, load in itertools.zip_longest(modules, told.loads):
+        kernel.check(load == (module, 0), f"{module}.ko did not load")
+    groups = drivers.count("rvsock")
+    unloads, sockets = dict(enumerate(told.unloads)), dict(enumerate(told.sockets))
     for group in range(groups):
-        kernel.check(loads.get(group) == ("rvsock", 0), "rvsock.ko did not load")
         kernel.check(sockets.get(group) == 0,
                      f"sockets left over 12 s after the suites: {sockets.get(group, 'not counted')}")
         kernel.check(unloads.get(group) == ("rvsock", 0), "rvsock.ko did not unload")
@@ -169,11 +208,14 @@ def host_suites():
 
 def main():
     """Runs everything; the exit status is 0 when nothing failed."""
-    by_topology = read_suites(os.environ.get("SUITE") or None)
+    by_topology = read_suites(os.environ.get("SUITE") or None, "--quick" in sys.argv)
+    cases = vsock_test.VsockTest()
     suites = host_suites()
     for topology, members in by_topology.items():
-        suites += run_topology(topology, members)
+        suites += run_topology(topology, members, cases)
+    suites += cases.suites()
 
+    cases.show()
     width = max([len(suite.name) for suite in suites], default=5)
     print(f"\n{'suite':{width}}  {'tests':>6}  {'failed':>6}  {'skipped':>7}  {'seconds':>7}")
     for suite in suites:

@@ -452,6 +452,77 @@ TEST_F_TIMEOUT(device, closed_around_it, 60)
 	EXPECT_GE(before, live_sockets());
 }
 
+/* Do bytes pass between these two ends, both ways? */
+static bool passes(int fds[2])
+{
+	char byte = 0;
+
+	for (int i = 0; i < 2; i++)
+		if (send_all(fds[i], "x", 1) ||
+		    poll_for(fds[!i], POLLIN, 2000) != POLLIN ||
+		    recv(fds[!i], &byte, 1, MSG_DONTWAIT) != 1)
+			return false;
+	return true;
+}
+
+/* Loopback needs no device: what stands lives on, and more can be made. */
+TEST_F(device, loopback_lives_on)
+{
+	struct caller reader = { .call = call_recv, .len = 10 };
+	struct caller sender = { .call = call_send, .len = MIB(1) };
+	int local[2], own[2], more[2], fd;
+	uint8_t *data = malloc(MIB(1)), in[10];
+
+	ASSERT_EQ(0, vsock_pair(VMADDR_CID_LOCAL, 0, local));
+	ASSERT_EQ(0, vsock_pair(GUEST_CID, 0, own));
+	pattern_fill(data, MIB(1), 0);
+	reader.fd = local[0];
+	reader.data = in;
+	sender.fd = own[0];
+	sender.data = data;
+	ASSERT_TRUE(caller_start(&reader));
+	ASSERT_TRUE(caller_start(&sender));
+	ASSERT_FALSE(caller_is_done(&sender));
+	ASSERT_TRUE(unbind(self->name));
+	/* The sleepers sleep on, and go on. */
+	sleep_ms(SETTLE_MS);
+	EXPECT_FALSE(caller_is_done(&reader));
+	EXPECT_FALSE(caller_is_done(&sender));
+	ASSERT_EQ(0, send_all(local[1], "0123456789", 10));
+	ASSERT_TRUE(caller_join(&reader));
+	EXPECT_EQ(10, reader.result);
+	for (size_t at = 0; at < MIB(1); at += 1024) {
+		uint8_t part[1024];
+
+		ASSERT_EQ(0, recv_all(own[1], part, sizeof(part)));
+		ASSERT_EQ(sizeof(part), pattern_check(part, sizeof(part), at));
+	}
+	ASSERT_TRUE(caller_join(&sender));
+	EXPECT_EQ((ssize_t)MIB(1), sender.result);
+	EXPECT_TRUE(passes(local));
+	EXPECT_TRUE(passes(own));
+	/* New ones by CID 1; the own CID is gone with the device. */
+	ASSERT_EQ(0, vsock_pair(VMADDR_CID_LOCAL, 0, more));
+	EXPECT_TRUE(passes(more));
+	fd = vsock_stream(0);
+	EXPECT_EQ(-1, vsock_connect(fd, GUEST_CID, PORT_NOBODY));
+	EXPECT_EQ(ENODEV, errno);
+	ASSERT_TRUE(bind_again(self->name));
+	EXPECT_TRUE(passes(local));
+	EXPECT_TRUE(passes(own));
+	EXPECT_TRUE(passes(more));
+	EXPECT_TRUE(next_connection_works());
+	EXPECT_EQ(-1, vsock_connect(fd, GUEST_CID, PORT_NOBODY));
+	EXPECT_EQ(ECONNRESET, errno);
+	for (int i = 0; i < 2; i++) {
+		close(local[i]);
+		close(own[i]);
+		close(more[i]);
+	}
+	close(fd);
+	free(data);
+}
+
 static bool stop;
 
 /*

@@ -89,6 +89,9 @@ static void two_bytes(struct served *served)
 static void send_pattern(struct served *served, uint64_t total, size_t chunk,
 			 unsigned int delay_us)
 {
+	/* As with the host's programs, only the reader's buffer is a bound. */
+	set_buffer(served->fd, SO_VM_SOCKETS_BUFFER_MAX_SIZE, BUFFER);
+	set_buffer(served->fd, SO_VM_SOCKETS_BUFFER_SIZE, BUFFER);
 	for (uint64_t at = 0; at < total; at += chunk) {
 		size_t len = total - at < chunk ? total - at : chunk;
 

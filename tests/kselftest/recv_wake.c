@@ -98,11 +98,13 @@ TEST_F(waitall, switches)
 
 /*
  * A peer that stops with much queued, as one with a limit of its own would: the
- * reader takes what is there, once, and goes on waiting.
+ * reader takes what is there, once, and goes on waiting. Over loopback the peer
+ * keeps our own rules, and the reader sleeps on.
  */
 TEST(backstop)
 {
 	const struct timeval second = { .tv_sec = 1 };
+	bool loopback = vsock_peer_cid() != VMADDR_CID_HOST;
 	long stalled = module_counter("stalled"), before;
 	uint8_t *data = malloc(KIB(200));
 	int fd;
@@ -116,7 +118,7 @@ TEST(backstop)
 	EXPECT_GE(2, voluntary_switches() - before);
 	EXPECT_EQ(KIB(100), pattern_check(data, KIB(100), 0));
 	if (stalled >= 0)
-		EXPECT_EQ(stalled + 1, module_counter("stalled"));
+		EXPECT_EQ(stalled + !loopback, module_counter("stalled"));
 	close(fd);
 	free(data);
 }

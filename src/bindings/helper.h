@@ -25,6 +25,7 @@
 #include <linux/workqueue.h>
 #include <net/net_namespace.h>
 #include <net/sock.h>
+#include <uapi/asm/ioctls.h>
 #include <uapi/linux/virtio_ring.h>
 
 #include "shims_net.h"

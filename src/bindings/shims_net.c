@@ -405,15 +405,28 @@ void rvsock_skb_append_skb(struct sk_buff *skb, const struct sk_buff *other,
 	skb_copy_bits(other, offset, skb_put(skb, len), len);
 }
 
-/* Counts @skb as @sk's until it is freed. */
-void rvsock_skb_charge(struct sk_buff *skb, struct sock *sk)
+/*
+ * Counts @skb as @sk's until it is freed: @destructor does what it does, and
+ * sock_wfree() at its end.
+ */
+void rvsock_skb_charge(struct sk_buff *skb, struct sock *sk,
+		       void (*destructor)(struct sk_buff *skb))
 {
 	skb_set_owner_w(skb, sk);
+	skb->destructor = destructor;
 }
 
 size_t rvsock_sock_charged(const struct sock *sk)
 {
 	return sk_wmem_alloc_get(sk);
+}
+
+/* How long to wait in close(2) for what was sent, in jiffies. */
+long rvsock_sock_linger(const struct sock *sk)
+{
+	if (!sock_flag(sk, SOCK_LINGER) || current->flags & PF_EXITING)
+		return 0;
+	return READ_ONCE(sk->sk_lingertime);
 }
 
 bool rvsock_sock_hold_unless_zero(struct sock *sk)

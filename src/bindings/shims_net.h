@@ -91,8 +91,10 @@ size_t rvsock_skb_copy_to(const struct sk_buff *skb, unsigned int offset,
 			  struct iov_iter *dest, size_t len);
 void rvsock_skb_append_skb(struct sk_buff *skb, const struct sk_buff *other,
 			   unsigned int offset, unsigned int len);
-void rvsock_skb_charge(struct sk_buff *skb, struct sock *sk);
+void rvsock_skb_charge(struct sk_buff *skb, struct sock *sk,
+		       void (*destructor)(struct sk_buff *skb));
 size_t rvsock_sock_charged(const struct sock *sk);
+long rvsock_sock_linger(const struct sock *sk);
 bool rvsock_sock_hold_unless_zero(struct sock *sk);
 void rvsock_skb_narrow(struct sk_buff *skb, unsigned int offset,
 		       unsigned int len);

@@ -16,18 +16,35 @@ use super::{
     },
 };
 use crate::bindings;
-use core::ptr::NonNull;
-use kernel::sync::aref::ARef;
+use core::{
+    mem::ManuallyDrop,
+    ptr::{
+        addr_of,
+        NonNull, //
+    },
+};
+use kernel::sync::{
+    aref::ARef,
+    atomic::Relaxed, //
+};
 
 impl<P: Protocol> Sock<P> {
-    /// Charges a buffer to the socket until it is freed (`skb_set_owner_w()`): once for a buffer.
-    /// [`Protocol::write_space`] is called when it is.
+    /// Charges a filled buffer to the socket until it is freed (`skb_set_owner_w()`): once for a
+    /// buffer. [`Protocol::write_space`] is called when it is.
     ///
     /// Any context but a hard interrupt.
     pub(crate) fn charge(&self, buffer: &mut SkBuff) {
+        self.unsent.fetch_add(buffer.len(), Relaxed);
+        let skb = buffer.as_raw().as_ptr();
         // SAFETY: By the type invariants, both are valid, and the buffer is nobody else's. A charge
-        // that there was before is taken back first.
-        unsafe { bindings::rvsock_skb_charge(buffer.as_raw().as_ptr(), self.as_raw()) };
+        // that there was before is taken back first. From here on the buffer keeps the memory of
+        // the socket valid, and its payload stays as it is until it is freed.
+        unsafe { bindings::rvsock_skb_charge(skb, self.as_raw(), Some(freed::<P>)) };
+    }
+
+    /// How many bytes of payload are charged to the socket. Any context.
+    pub(crate) fn unsent(&self) -> usize {
+        self.unsent.load(Relaxed)
     }
 
     /// How much memory is charged to the socket, in bytes with all overhead. Any context.
@@ -35,6 +52,25 @@ impl<P: Protocol> Sock<P> {
         // SAFETY: By the type invariants, `sk` is valid.
         unsafe { bindings::rvsock_sock_charged(self.as_raw()) }
     }
+}
+
+/// The destructor of a buffer that is charged.
+///
+/// # Safety
+///
+/// To be called for the `skb` of a [`SkBuff`] that is charged to a [`Sock`] of this `P`, before it
+/// is freed.
+unsafe extern "C" fn freed<P: Protocol>(skb: *mut bindings::sk_buff) {
+    // SAFETY: By the requirements, the buffer is valid, and so not null; `ManuallyDrop` leaves it to
+    // the caller.
+    let buffer = ManuallyDrop::new(unsafe { SkBuff::from_raw(NonNull::new_unchecked(skb)) });
+    // SAFETY: By the requirements, `sk` is the first field of a `Sock<P>`, whose memory the charge
+    // keeps valid; the field needs no dropping and is valid as long as that memory is.
+    let unsent = unsafe { &(*addr_of!((*(*skb).sk.cast::<Sock<P>>()).unsent)) };
+    unsent.fetch_sub(buffer.len(), Relaxed);
+    // SAFETY: The buffer is charged as `skb_set_owner_w()` does it. This is the last access to the
+    // socket.
+    unsafe { bindings::sock_wfree(skb) };
 }
 
 /// The callback `sk_write_space`.

@@ -41,6 +41,7 @@ pub(crate) mod errno;
 pub(crate) mod family;
 mod gfp;
 pub(crate) mod guard;
+pub(crate) mod ioctl;
 pub(crate) mod lock;
 pub(crate) mod message;
 pub(crate) mod ops;

@@ -6,6 +6,10 @@
 //! [`net/socket.c`](srctree/net/socket.c)
 
 use super::{
+    ioctl::{
+        ioctl,
+        Queued, //
+    },
     message::{
         MsgFlags,
         ReceiveMessage,
@@ -113,6 +117,11 @@ pub(crate) trait Operations: Protocol {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// How many bytes are queued in a direction, for `ioctl(2)`.
+    fn queued(_sock: &Sock<Self>, _direction: Queued) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// `SO_RCVLOWAT` was set to `value`, above zero. To store it with
     /// [`Sock::set_receive_low_water`] is up to this function.
     ///
@@ -167,7 +176,8 @@ pub(super) fn table<T: Operations>(
         accept: either!(HAS_ACCEPT, accept::<T>, sock_no_accept),
         getname: either!(HAS_NAME, getname::<T>, sock_no_getname),
         poll: T::HAS_POLL.then_some(poll::<T>),
-        ioctl: Some(bindings::sock_no_ioctl),
+        ioctl: either!(HAS_QUEUED, ioctl::<T>, sock_no_ioctl),
+        compat_ioctl: T::HAS_QUEUED.then_some(ioctl::<T>),
         gettstamp: Some(bindings::sock_gettstamp),
         listen: either!(HAS_LISTEN, listen::<T>, sock_no_listen),
         shutdown: either!(HAS_SHUTDOWN, shutdown::<T>, sock_no_shutdown),
@@ -188,7 +198,7 @@ pub(super) fn table<T: Operations>(
 /// `socket` must be a valid `struct socket` whose `ops` are those of `T` and which has a
 /// `struct sock`; it must keep it for `'a`.
 #[inline]
-unsafe fn sock_of<'a, T: Protocol>(socket: *mut bindings::socket) -> &'a Sock<T> {
+pub(super) unsafe fn sock_of<'a, T: Protocol>(socket: *mut bindings::socket) -> &'a Sock<T> {
     // SAFETY: By the requirements, `sk` was made for the family of `T`, and `socket` holds a
     // reference to it.
     unsafe { Sock::from_raw((*socket).sk) }

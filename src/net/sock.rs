@@ -116,6 +116,8 @@ pub(crate) struct Sock<P: Protocol> {
     /// Set once the socket has been given to a `struct socket`, which happens once in its life.
     attached: Atomic<bool>,
     pub(super) links: [Link<P>; PLACES],
+    /// Bytes of payload that are charged to the socket.
+    pub(super) unsent: Atomic<usize>,
     shared: P::Shared,
     pub(super) state: UnsafeCell<P::State>,
     /// The task that owns the socket has an [`Owned`].
@@ -236,6 +238,7 @@ impl<P: Protocol> Sock<P> {
         unsafe {
             shared.__pinned_init(addr_of_mut!((*slot).shared))?;
             addr_of_mut!((*slot).attached).write(Atomic::new(false));
+            addr_of_mut!((*slot).unsent).write(Atomic::new(0));
             addr_of_mut!((*slot).links).write([const { Link::new() }; PLACES]);
             addr_of_mut!((*slot).state).write(UnsafeCell::new(state));
             addr_of_mut!((*slot).guarded).write(UnsafeCell::new(false));
@@ -358,6 +361,13 @@ impl<P: Protocol> Sock<P> {
         // SAFETY: By the type invariants, `sk` is valid; all accesses are atomic.
         let value = unsafe { atomic_load(addr_of_mut!((*self.as_raw()).sk_sndtimeo), Relaxed) };
         Timeout::from_raw(value)
+    }
+
+    /// How long the calling task is to wait in `close(2)` for what it sent (`SO_LINGER`): not at all
+    /// unless it was asked for, and not when it exits. Process context.
+    pub(crate) fn linger(&self) -> Timeout {
+        // SAFETY: By the type invariants, `sk` is valid.
+        Timeout::from_raw(unsafe { bindings::rvsock_sock_linger(self.as_raw()) })
     }
 
     /// Leaves an error for the next call or for `SO_ERROR` (`sk_err`). Any context.

@@ -18,9 +18,11 @@ use crate::net::{
     errno::{
         ENOTCONN, //
     },
+    guard::Owned,
     ops::How,
     sock::Sock,
-    sock_queue::SockQueue, //
+    sock_queue::SockQueue,
+    timeout::Timeout, //
 };
 use crate::protocol::{
     connection::Phase,
@@ -28,8 +30,14 @@ use crate::protocol::{
 };
 use kernel::{
     prelude::*,
-    time::Msecs, //
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
+    },
 };
+
+/// How often a close that lingers looks whether all is sent, in milliseconds.
+const LINGER_LOOK_MS: Msecs = 10;
 
 /// How long a closed connection waits for the peer's reset.
 const CLOSE_TIMEOUT_MS: Msecs = 8000;
@@ -76,6 +84,9 @@ pub(super) fn shutdown(sock: &Sock<Vsock>, how: How) -> Result {
 /// until the peer has answered, so that nobody else gets its address meanwhile.
 pub(super) fn release(sock: &Sock<Vsock>) {
     let mut state = sock.lock();
+    if sock.unsent() > 0 {
+        linger(sock, &mut state);
+    }
     let mut refused = SockQueue::new();
     let stage = core::mem::replace(&mut state.stage, Stage::Closed);
     state.stage = match stage {
@@ -96,6 +107,20 @@ pub(super) fn release(sock: &Sock<Vsock>) {
     state.settle(sock, false);
     drop(state);
     listen::turn_all_away(&mut refused);
+}
+
+/// Waits, if `SO_LINGER` asks for it, until the device has taken all that was sent. What the peer
+/// has not read is not waited for.
+fn linger(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>) {
+    let mut timeout = sock.linger();
+    let look = Timeout::from_jiffies(msecs_to_jiffies(LINGER_LOOK_MS));
+    while sock.unsent() > 0
+        && state.connected().is_ok_and(|link| !link.has_ended())
+        && !timeout.is_zero()
+        && !kernel::current!().signal_pending()
+    {
+        state.unlocked(|| timeout.pause(look));
+    }
 }
 
 impl State {

@@ -16,6 +16,7 @@ use super::{
         Options, //
     },
     poll,
+    published::Status,
     recv,
     send,
     state::{
@@ -36,6 +37,7 @@ use crate::net::{
         Slot, //
     },
     guard::Bh,
+    ioctl::Queued,
     message::{
         MsgFlags,
         ReceiveMessage,
@@ -160,6 +162,15 @@ impl Operations for Vsock {
         flags: MsgFlags,
     ) -> Result<usize> {
         recv::receive(sock, message, len, flags)
+    }
+
+    fn queued(sock: &Sock<Self>, direction: Queued) -> Result<usize> {
+        let snapshot = sock.shared().published.snapshot();
+        match (snapshot.status, direction) {
+            (Status::Listening, _) => Err(EINVAL),
+            (_, Queued::Incoming) => Ok(snapshot.available),
+            (_, Queued::Outgoing) => Ok(sock.unsent()),
+        }
     }
 
     fn set_receive_low_water(sock: &Sock<Self>, value: i32) -> Result {

@@ -1,7 +1,8 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: GPL-2.0
-# Runs cases of the kernel's own vsock_test, each in a pair of processes of its
-# own, so that one that fails leaves the others as they are. Prints KTAP.
+# Runs cases of the kernel's own vsock_test. Both ends go through all of them in
+# one pair of processes; after a case that fails the rest is run in a new pair.
+# Prints KTAP.
 #
 #   vsock_test.sh loopback CASE...  both ends here
 #   vsock_test.sh client CASE...    the client here, the server on the host
@@ -25,86 +26,102 @@ with_network() {
 	ip link set eth0 up
 }
 
-# near MODE CASE CID OPTION...: an end of the case here.
+# near MODE CID OPTION...: an end here.
 near() {
-	mode=$1 case=$2 cid=$3
-	shift 3
-	timeout -s KILL 30 $program --mode="$mode" --pick="$case" --peer-cid="$cid" \
-		--control-port=1234 "$@" 2>&1
-	echo "status $?"
+	mode=$1 cid=$2
+	shift 2
+	timeout -s KILL "$limit" $program --mode="$mode" --peer-cid="$cid" \
+		--control-port=1234 "$@" $picked 2>&1
 }
 
-# far MODE CASE OPTION...: an end of the case on the host.
+# far MODE OPTION...: an end on the host.
 far() {
-	mode=$1 case=$2
-	shift 2
-	echo "$program --mode=$mode --pick=$case --peer-cid=3 $*" | nc 10.0.2.2 7000
+	mode=$1
+	shift
+	echo "$limit $program --mode=$mode --peer-cid=3 $* $picked" | nc 10.0.2.2 7000
 }
 
 # listens FILE: waits until the server that writes to FILE can be connected to.
 listens() {
 	tries=100
-	until grep -q 'listening on' "$1" 2>/dev/null; do
+	until grep -q 'listening on' "$1" || [ $tries = 0 ]; do
 		tries=$((tries - 1))
-		[ $tries -gt 0 ] || return
 		usleep 50000
 	done
 }
 
-# run_case CASE: both ends; what each said is in $near and $far.
-run_case() {
+# run_pair CASE...: both ends; what they said is in $near and $far.
+run_pair() {
+	limit=$((60 + 3 * $#)) picked=
+	for id; do
+		picked="$picked --pick=$id"
+	done
 	: >$near
 	: >$far
 	case $cell in
 	loopback)
-		near server "$1" 1 >$far &
+		near server 1 >$far &
 		listens $far
-		near client "$1" 1 --control-host=127.0.0.1 >$near
+		near client 1 --control-host=127.0.0.1 >$near
 		;;
 	client)
-		far server "$1" --control-port=1234 >$far &
+		far server --control-port=1234 >$far &
 		listens $far
-		near client "$1" 2 --control-host=10.0.2.2 >$near
+		near client 2 --control-host=10.0.2.2 >$near
 		;;
 	server)
-		near server "$1" 2 >$near &
+		near server 2 >$near &
 		listens $near
-		far client "$1" --control-host=127.0.0.1 --control-port=7100 >$far
+		far client --control-host=127.0.0.1 --control-port=7100 >$far
 		;;
 	esac
 	wait
 }
 
-# A case has passed when both ends ended well and neither left it out.
-passed() {
+# said FILE CASE: what an end said of a case.
+said() {
+	awk -v id="$2" '/^[0-9]+ - |^All tests / { ours = $1 == id } ours' "$1"
+}
+
+# fared FILE CASE: "ok", "skipped" when the end left the case out by itself, or
+# "" when it did not come to its end.
+fared() {
+	said "$1" "$2" | awk '/Test skipped/ { skipped = 1 } { ended = / *(\.\.\.)?ok$/ }
+		END { if (ended) print skipped ? "skipped" : "ok" }'
+}
+
+# tell_case CASE: its line, and what was said of it when it has not passed.
+tell_case() {
+	number=$((number + 1))
+	name=$($program --list | sed -n "s/^$1\t//p")
+	if [ "$2" = okok ]; then
+		echo "ok $number $name"
+		return
+	fi
 	for file in $near $far; do
-		grep -q '^status 0$' $file || return 1
-		grep -q 'Test skipped' $file && return 1
+		echo "# ${file##*.} end:"
+		said $file "$1" | sed 's/^/#   /'
 	done
-	return 0
+	echo "not ok $number $name"
+	failed=1
 }
 
 case $cell in
 client | server) with_network ;;
 esac
-$program --list >/tmp/vsock_test.list
 echo "TAP version 13"
 echo "1..$#"
 number=0
-for id; do
-	number=$((number + 1))
-	name=$(sed -n "s/^$id\t//p" /tmp/vsock_test.list)
-	run_case "$id"
-	if passed; then
-		echo "ok $number $name"
-	else
-		# What stands after the name of a case that was picked.
-		for file in $near $far; do
-			echo "# ${file##*.}:"
-			grep -v 'skipped$' $file | tail -n 8 | sed 's/^/#   /'
-		done
-		echo "not ok $number $name"
-		failed=1
-	fi
+while [ $# -gt 0 ]; do
+	run_pair "$@"
+	while [ $# -gt 0 ]; do
+		ends=$(fared $near "$1")$(fared $far "$1")
+		tell_case "$1" "$ends"
+		shift
+		case $ends in
+		okok | *skipped*) ;;
+		*) break ;;
+		esac
+	done
 done
 exit ${failed:-0}

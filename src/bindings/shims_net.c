@@ -244,7 +244,7 @@ void rvsock_init_wait_entry(struct wait_queue_entry *entry,
 /*
  * add_wait_queue() puts an entry at the head, unless it is exclusive.
  *
- * The barrier pairs with the one in wq_has_sleeper(): either that sees the
+ * Its barrier pairs with the one in wq_has_sleeper(): either that sees the
  * entry, or the caller, who looks next at what it is to wait for, sees what was
  * changed before. Unlocking alone does not order a store before a later load.
  */
@@ -256,6 +256,7 @@ void rvsock_add_wait_queue_tail(struct wait_queue_head *head,
 	spin_lock_irqsave(&head->lock, flags);
 	__add_wait_queue_entry_tail(head, entry);
 	spin_unlock_irqrestore(&head->lock, flags);
+	/* Pairs with wq_has_sleeper(), see above. */
 	smp_mb();
 }
 

@@ -49,7 +49,7 @@ static bool find_device(char name[NAME_MAX + 1])
 		if (!file)
 			continue;
 		if (fscanf(file, "%15s", id) == 1 && !strcmp(id, DEVICE_ID)) {
-			strcpy(name, entry->d_name);
+			snprintf(name, NAME_MAX + 1, "%s", entry->d_name);
 			found = true;
 		}
 		fclose(file);

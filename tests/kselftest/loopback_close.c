@@ -407,7 +407,8 @@ TEST_F(pair, nothing_is_left)
 
 	ASSERT_EQ(0, close(self->here));
 	ASSERT_EQ(0, close(self->there));
-	self->here = self->there = -1;
+	self->here = -1;
+	self->there = -1;
 	EXPECT_GE(before - 2, sockets_become(before - 2));
 	EXPECT_GE(2000, now_ms() - began);
 }

@@ -148,8 +148,7 @@ static void dial(struct served *asking, const char *command)
 	unsigned int port;
 	int used = 0;
 
-	sscanf(command, "%u %n", &port, &used);
-	if (!put(asking, "dialling\n", 9))
+	if (sscanf(command, "%u %n", &port, &used) < 1 || !put(asking, "dialling\n", 9))
 		return;
 	served.buffer = malloc(BUFFER);
 	if (!used || !served.buffer)

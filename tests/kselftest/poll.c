@@ -51,7 +51,7 @@ TEST_F(echo, idle_data_drained)
 	EXPECT_EQ(POLLOUT | POLLWRNORM, mask_of(self->fd));
 }
 
-/* Below SO_RCVLOWAT it is not readable, at it it is. */
+/* Not readable below SO_RCVLOWAT, readable from there on. */
 TEST_F(echo, rcvlowat)
 {
 	ASSERT_EQ(0, set_int(self->fd, SOL_SOCKET, SO_RCVLOWAT, 100));

@@ -69,6 +69,7 @@ struct standing {
 	int role, lowat, wanted;
 	bool in_over, out_over;
 };
+
 void watch_standing(const struct standing *standing);
 /* Something was achieved. */
 void watch_moved(void);

@@ -107,7 +107,8 @@ static bool make_pair(uint64_t *state, int fds[2])
 	socklen_t len = sizeof(peer);
 	pthread_t thread;
 
-	fds[0] = fds[1] = -1;
+	fds[0] = -1;
+	fds[1] = -1;
 	if (listener < 0)
 		return false;
 	connector.fd = make_socket();

@@ -34,7 +34,7 @@ struct end {
 	bool in_ends;
 	/* All that the peer sends has to arrive; else its beginning has. */
 	bool in_exact;
-	_Atomic uint64_t received, sent;
+	atomic_uint_fast64_t received, sent;
 	atomic_int lowat;
 	/* No more is to be received or sent. */
 	atomic_bool in_over, out_over, gave_up, leaving;

@@ -94,7 +94,8 @@ void watch_enter(uint64_t scene, const char *name)
 		slot->scene = scene;
 		slot->call = CALL_NONE;
 		slot->fd = -1;
-		slot->since = slot->moved = now_ms();
+		slot->since = now_ms();
+		slot->moved = slot->since;
 		slot->pester = false;
 		memset(&slot->standing, 0, sizeof(slot->standing));
 		atomic_store(&slot->tid, tid);
@@ -168,7 +169,7 @@ void call_end(enum call kind, long result)
 }
 
 struct start {
-	void *(*run)(void *);
+	void *(*run)(void *argument);
 	void *argument;
 	const char *name;
 	uint64_t scene;
@@ -257,7 +258,7 @@ long wrongs(enum verdict verdict)
 
 /* Buffers are kept, so that a scene does not begin with page faults. */
 static struct {
-	_Atomic(uint8_t *) kept[BUFFERS];
+	uint8_t *_Atomic kept[BUFFERS];
 } buffers;
 
 uint8_t *buffer_get(void)

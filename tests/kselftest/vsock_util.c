@@ -186,8 +186,12 @@ int vsock_pair(unsigned int cid, uint64_t buffer, int fds[2])
 	if (fds[0] < 0)
 		return close_failed(listener);
 	if (set_buffers(fds[0], buffer) || set_buffers(listener, buffer) ||
-	    vsock_connect(fds[0], cid, port) ||
-	    (fds[1] = accept(listener, NULL, NULL)) < 0) {
+	    vsock_connect(fds[0], cid, port)) {
+		close_failed(fds[0]);
+		return close_failed(listener);
+	}
+	fds[1] = accept(listener, NULL, NULL);
+	if (fds[1] < 0) {
 		close_failed(fds[0]);
 		return close_failed(listener);
 	}

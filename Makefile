@@ -44,11 +44,11 @@ test: guest ## All tests; ends with "N passed, N failed"
 	@tests/run --check
 
 .PHONY: test-quick
-test-quick: guest ## All tests but the checks of the source tree and what takes long
+test-quick: guest ## All tests but what takes long: the checks of the tree and of the set-up among it
 	@tests/run
 
 .PHONY: check
-check: setup ## Formatting, clippy, shellcheck, and the rules of the source tree
+check: setup ## Format, lints and documentation of all languages, and the floors' rules
 	@scripts/check
 
 .PHONY: shell
@@ -70,7 +70,7 @@ endif
 
 .PHONY: clean
 clean: ## Remove build/: the module, the programs and the logs of runs
-	rm -rf build
+	@scripts/remove-build
 
 .PHONY: distclean
 distclean: clean ## Remove build/ and the cache, which the next verb makes anew (minutes)

@@ -4,20 +4,30 @@
 # failures are told. Sourced, not run.
 # shellcheck disable=SC2034 # used by the scripts that source this file
 
-# The clone, and the cache that all clones of this user share.
-clone=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
-home=~
-cache=${RVSOCK_CACHE:-${XDG_CACHE_HOME:-$home/.cache}/rvsock}
-logs=$cache/log
-
-# The kernel's architecture and compiler, as the distribution builds it.
-kernel_make=(ARCH=x86_64 CC=x86_64-linux-gnu-gcc-14 LOCALVERSION=)
+# A script ends with the one that started it, so that nothing runs on, or holds
+# a lock, when somebody was killed. bubblewrap sees to that by itself.
+if [ "${RVSOCK_TIED:-}" != $$ ] && [ "${0##*/}" != in-root ]; then
+	RVSOCK_TIED=$$ exec setpriv --pdeathsig TERM "$BASH" "$0" "$@"
+fi
 
 # die SENTENCE: the one sentence a failing script ends with.
 die() {
 	printf 'error: %s\n' "$*" >&2
 	exit 1
 }
+
+# The clone, and the cache that all clones of this user share.
+clone=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+home=~
+cache=${RVSOCK_CACHE:-${XDG_CACHE_HOME:-$home/.cache}/rvsock}
+case $cache in
+/*) ;;
+*) die "RVSOCK_CACHE=$cache is not an absolute path; give one that begins with /" ;;
+esac
+logs=$cache/log
+
+# The kernel's architecture and compiler, as the distribution builds it.
+kernel_make=(ARCH=x86_64 CC=x86_64-linux-gnu-gcc-14 LOCALVERSION=)
 
 # key FILE...: what a cache entry is named after, so that a change of the list
 # or script that makes an entry makes a new one.
@@ -29,19 +39,53 @@ key() {
 root_entry=$cache/root-$(key scripts/build-root scripts/packages)
 kernel_entry=$cache/kernel-$(key scripts/kernel-select scripts/kernel-unpack scripts/kernel-tree scripts/packages)
 device_entry=$cache/device-$(key scripts/device scripts/packages)
+# What the names of entries begin with; nothing else in the cache is removed.
+kinds=(root kernel debug device target)
+
+# An ordinary user has the rights of root, and of the packages' users, only in a
+# user namespace of his own, where he is root himself: so his home may be closed
+# to others, and what is made belongs to him.
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+	as_root=(unshare --user --map-root-user --map-auto)
+fi
+
+# remove PATH...: also what a package's user owns, if an interrupted run left it.
+remove() {
+	rm -rf --one-file-system -- "$@" 2>/dev/null ||
+		"${as_root[@]}" rm -rf --one-file-system -- "$@"
+}
+
+# What the last lines of a log say about why a step failed, as a sentence that
+# says what to do; nothing when it is not one of the usual reasons.
+usual_reason() {
+	if grep -qE 'No space left on device|Disk quota exceeded' <<<"$1"; then
+		echo "there is no room left in $cache; free some GB, or set RVSOCK_CACHE to a directory that has them, and run the same again"
+	elif grep -qE 'Could(n.t| not) (resolve|connect)|Temporary failure resolving|Connection (refused|timed out|failed)|[Uu]nable to connect|Network is unreachable|Failed to connect|Could not handshake' <<<"$1"; then
+		echo "no answer from ${RVSOCK_MIRROR:-the network}; check the network and the proxy (http_proxy, https_proxy), or name another package mirror with RVSOCK_MIRROR=URL, and run the same again"
+	elif grep -qE 'Cannot allocate memory|[Oo]ut of memory|signal: 9|Killed' <<<"$1"; then
+		echo "memory ran out; end other programs or give this machine more than 2 GiB, and run the same again"
+	fi
+}
 
 # step LOG SENTENCE COMMAND...: runs a long command with its output in LOG and
-# tells that it goes on, how long it took, or where to read why it failed. A
-# subshell, so that its trap is its own.
+# tells that it goes on, how long it took, or why it failed. A subshell, so that
+# its trap is its own. With uninterrupted=yes the command is left to its end.
 step() (
 	log=$1 sentence=$2 start=$SECONDS told=$SECONDS
 	shift 2
 	mkdir -p "$(dirname "$log")"
 	printf '%s ...\n' "$sentence"
-	"$@" </dev/null >>"$log" 2>&1 &
-	pid=$!
-	# The command dies with its step, also on an interrupt.
-	trap 'kill "$pid" 2>/dev/null || :' EXIT
+	before=$(stat -c %s "$log" 2>/dev/null || echo 0)
+	if [ "${uninterrupted:-}" = yes ]; then
+		"$@" </dev/null >>"$log" 2>&1 &
+		pid=$!
+	else
+		setpriv --pdeathsig KILL "$@" </dev/null >>"$log" 2>&1 &
+		pid=$!
+		# The command dies with its step, also on an interrupt.
+		trap 'kill -KILL "$pid" && wait "$pid" || :' EXIT 2>/dev/null
+	fi
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 0.2
 		if [ $((SECONDS - told)) -ge 15 ]; then
@@ -49,19 +93,25 @@ step() (
 			printf '    still at it: %s, %d s\n' "$sentence" $((SECONDS - start))
 		fi
 	done
-	if ! wait "$pid"; then
-		tail -n 5 "$log" | sed 's/^/    | /' >&2
-		die "\"$sentence\" failed after $((SECONDS - start)) s; the whole log is $log"
+	status=0
+	wait "$pid" || status=$?
+	trap - EXIT
+	if [ "$status" != 0 ]; then
+		output=$(tail -c +$((before + 1)) "$log")
+		tail -n 5 <<<"$output" | sed 's/^/    | /' >&2
+		reason=$(usual_reason "$output")
+		die "\"$sentence\" failed after $((SECONDS - start)) s${reason:+: $reason}; the whole log is $log"
 	fi
 	printf '    done: %s, %d s\n' "$sentence" $((SECONDS - start))
 )
 
-# finish PARTIAL ENTRY: gives a whole entry its name. If another maker was
-# faster, its entry stays.
+# finish PARTIAL ENTRY: gives a whole entry its name, once it is on the disk: the
+# name must not outlive a loss of power that the content does not.
 finish() {
 	if [ -e "$2" ]; then
-		rm -rf "$1"
+		remove "$1"
 	else
+		sync -f "$1"
 		mv -T "$1" "$2"
 	fi
 }

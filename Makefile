@@ -16,7 +16,8 @@ help: ## This list
 	@echo '  KDIR=DIR      build against your own built kernel tree, with the tools of this machine'
 	@echo '  SUITE=NAME    test: run only this suite of tests/suites.toml, or those of a topology'
 	@echo '  PLAN=FILE     boot: the script to run in the guest'
-	@echo '  TOPOLOGY=NAME boot, shell: one of qemu/topologies.toml; default: peer'
+	@echo '  TOPOLOGY=NAME boot, shell, stress: one of qemu/topologies.toml; default: peer'
+	@echo '  STRESS_SECONDS=N, SEED=N  stress: how long each row takes, and its choices again'
 	@echo '  FLIP_BYTE=N   run: the host corrupts its Nth echoed byte, so the run must fail'
 	@echo '  RVSOCK_CACHE=DIR  where build root, kernel and tools are kept; default: ~/.cache/rvsock'
 	@echo '  RVSOCK_MIRROR=URL the package mirror that the build root is made from'
@@ -50,6 +51,15 @@ test-quick: guest ## All tests but what takes long: the checks of the tree and o
 .PHONY: check
 check: setup ## Format, lints and documentation of all languages, and the floors' rules
 	@scripts/check
+
+.PHONY: stress
+stress: guest ## Random calls by many threads, long (STRESS_SECONDS for each row, SEED, TOPOLOGY)
+	@scripts/in-root tests/run_stress.py $(and $(STRESS_SECONDS),--seconds=$(STRESS_SECONDS)) \
+		$(and $(SEED),--seed=$(SEED)) $(and $(TOPOLOGY),--topology=$(TOPOLOGY))
+
+.PHONY: boots
+boots: guest ## Boot, exchange two bytes, power off, 20 times (N=NUMBER): all the same
+	@scripts/in-root qemu/boots $(N)
 
 .PHONY: shell
 shell: guest ## A guest to play in, with the module loaded

@@ -13,6 +13,9 @@ done
 # The services of tests/peer, on this host's AF_VSOCK.
 RVSOCK_FAMILY=40 /tests/loopback_peer 3 /bin/sleep 86400 &
 
+# The other end of "stress remote".
+RVSOCK_FAMILY=40 /tests/stress serve --seconds=86400 &
+
 # Runs programs here for tests in the inner guest, one connection each.
 nc -ll -p 7000 -e /host-agent.sh &
 

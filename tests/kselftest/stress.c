@@ -22,7 +22,7 @@ static const char usage[] =
 "usage: stress MODE [OPTION...]\n"
 "MODE\n"
 "  local   between sockets of this program, over loopback\n"
-"  peer    with the host's programs (tests/peer) at CID 2\n"
+"  peer    with the host's programs (tests/peer)\n"
 "  remote  with \"stress serve\" at --cid\n"
 "  serve   the other end of \"stress remote\"\n"
 "OPTION\n"
@@ -97,7 +97,7 @@ static void parse(int argc, char **argv)
 			settings.cid = VMADDR_CID_LOCAL;
 	} else if (!strcmp(settings.mode, "peer")) {
 		scenes = peer_scenes;
-		settings.cid = VMADDR_CID_HOST;
+		settings.cid = vsock_peer_cid();
 	} else if (!strcmp(settings.mode, "remote")) {
 		scenes = remote_scenes;
 		if (!settings.cid)

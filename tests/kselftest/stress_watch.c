@@ -411,7 +411,7 @@ void watch_run(atomic_bool *stop, long until_ms)
 		const struct slot *stuck;
 		long now;
 
-		sleep_ms(1 + draw(&state, 8));
+		sleep_ms(settings.serve_only ? 250 : 1 + draw(&state, 8));
 		for (int i = 0; i < 4; i++)
 			pester_one(&state);
 		now = now_ms();

@@ -1,0 +1,131 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""The long stress run ("make stress"): the stress program (tests/kselftest/stress.c)
+in one topology after the other, and a table of what was done and found.
+
+usage: tests/run_stress.py [--seconds=N] [--seed=N] [--topology=NAME]...
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import secrets
+import sys
+
+CLONE = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(CLONE / "qemu"))
+import guest  # noqa: E402
+import host  # noqa: E402
+import results  # noqa: E402
+import run_ktap  # noqa: E402
+
+LOGS = CLONE / "build/runs/stress"
+# The program's mode and its threads, by topology.
+ROWS = {
+    "bare1": ("local", 8), "bare": ("local", 10), "bare4": ("local", 16),
+    "peer1": ("peer", 8), "peer": ("peer", 8), "peer4": ("peer", 12),
+    "nested": ("remote", 6),
+}
+# Beyond the program's own time: it ends its last scenes, waits for closing sockets,
+# and may wait for its watchdog.
+EXTRA_SECONDS = 150
+CALL = re.compile(r"^# ([a-z]+) +(\d+)(  |$)")
+TOTAL = re.compile(r"^# ([a-z ]+): (\d+)$")
+FIGURES = re.compile(r"^# figures: .* (\d+) processors, ([\d.]+) s, ")
+
+
+def read_figures(lines):
+    """What the program counted: calls, totals, processors and seconds."""
+    figures = {"calls": 0, "processors": 0, "seconds": 0.0}
+    for line in lines:
+        if found := CALL.match(line):
+            figures["calls"] += int(found[2])
+        elif found := TOTAL.match(line):
+            figures[found[1]] = int(found[2])
+        elif found := FIGURES.match(line):
+            figures["processors"], figures["seconds"] = int(found[1]), float(found[2])
+    return figures
+
+
+def complaints(logs):
+    """What a stress program on the host's side found, where there is one."""
+    path = logs / "host-results.log"
+    text = path.read_text(errors="replace") if path.exists() else ""
+    return [line for line in text.splitlines() if "; scene " in line or "stands still" in line]
+
+
+def run(topology, seconds, seed):
+    """One row of the table."""
+    mode, threads = ROWS[topology]
+    limit = seconds + EXTRA_SECONDS
+    plan = "\n".join([
+        "load rvsock",
+        f"run stress {limit} /tests/stress {mode} --seconds={seconds} --threads={threads} "
+        f"--seed={seed} --stall=60",
+        "echo; echo '# counters:'; cat /sys/kernel/debug/rvsock/counters",
+        "settle", "unload rvsock", "tell completed", ""])
+    outcome = guest.Run(topology, LOGS / topology, {"plan": plan}).boot(limit + 90)
+    told = results.parse(outcome.results())
+    program = told.programs.get("stress")
+    reports = [f"kernel: {line}" for line in outcome.faults()]
+    reports += [f"host: {line}" for line in complaints(outcome.logs)]
+    figures = read_figures(program.lines if program else [])
+    if not program or program.status is None:
+        reports.append("the program did not come to its end")
+    else:
+        suite = run_ktap.ktap("stress", program.lines, program.status, program.seconds,
+                              program.timed_out)
+        reports += suite.failures
+    if not (told.completed and told.sockets == [0] and told.unloads == [("rvsock", 0)]):
+        reports.append(f"sockets {told.sockets}, unloads {told.unloads}, "
+                       f"plan {'' if told.completed else 'not '}completed")
+    return figures, reports
+
+
+def main():
+    """Runs the rows; the exit status is 0 when nothing was reported."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=int, default=120, help="for each row; default: 120")
+    parser.add_argument("--seed", type=lambda text: int(text, 0))
+    parser.add_argument("--topology", action="append", choices=ROWS)
+    arguments = parser.parse_args()
+    kernel = (guest.KERNEL / "release").read_text().strip()
+    shown = []
+    for topology in arguments.topology or ROWS:
+        seed = arguments.seed or secrets.randbits(32)
+        print(f"{topology}: {arguments.seconds} s, SEED={seed:#x} ...", flush=True)
+        figures, reports = run(topology, arguments.seconds, seed)
+        for report in reports:
+            first, *rest = report.splitlines() or [""]
+            print(f"  REPORT {first}")
+            for line in rest:
+                print(f"    {line}")
+        shown.append((topology, figures, reports))
+        with open(LOGS / "figures.jsonl", "a") as file:
+            json.dump({"topology": topology, "kernel": kernel, "seed": seed, "figures": figures,
+                       "reports": reports}, file)
+            file.write("\n")
+
+    print(f"\nkernel {kernel}")
+    print(f"{'topology':10} {'CPUs':>4} {'scenes':>8} {'conversations':>13} {'calls':>9} "
+          f"{'MiB':>7} {'CPU hours':>9} {'reports':>7}")
+    for topology, figures, reports in shown:
+        mib = (figures.get("bytes sent", 0) + figures.get("bytes received", 0)) / 2**20
+        hours = figures["processors"] * figures["seconds"] / 3600
+        print(f"{topology:10} {figures['processors']:4} {figures.get('scenes', 0):8} "
+              f"{figures.get('conversations', 0):13} {figures['calls']:9} {mib:7.0f} "
+              f"{hours:9.2f} {len(reports):7}")
+    failed = sum(bool(reports) for _, _, reports in shown)
+    print(f"\n{len(shown) - failed} of {len(shown)} rows without a report"
+          + (f"; logs: {LOGS.relative_to(CLONE)}/TOPOLOGY" if failed else ""))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (guest.GuestFailed, host.HostFailed, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

@@ -122,6 +122,7 @@ bool data_find(uint64_t key, uint64_t total, const void *data, size_t len,
 		return false;
 	for (size_t skip = 0; skip < 8; skip++) {
 		uint64_t word, index;
+		size_t equal;
 
 		memcpy(&word, from + skip, 8);
 		index = unmix(word) - key;
@@ -132,9 +133,11 @@ bool data_find(uint64_t key, uint64_t total, const void *data, size_t len,
 			continue;
 		if (len > total - *offset)
 			len = total - *offset;
-		*run = data_check(key, *offset, data, len);
-		if (*run >= PLACEABLE)
-			return true;
+		equal = data_check(key, *offset, data, len);
+		if (equal < PLACEABLE)
+			continue;
+		*run = equal;
+		return true;
 	}
 	return false;
 }

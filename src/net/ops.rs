@@ -177,6 +177,7 @@ pub(super) fn table<T: Operations>(
         getname: either!(HAS_NAME, getname::<T>, sock_no_getname),
         poll: T::HAS_POLL.then_some(poll::<T>),
         ioctl: either!(HAS_QUEUED, ioctl::<T>, sock_no_ioctl),
+        #[cfg(CONFIG_COMPAT)]
         compat_ioctl: T::HAS_QUEUED.then_some(ioctl::<T>),
         gettstamp: Some(bindings::sock_gettstamp),
         listen: either!(HAS_LISTEN, listen::<T>, sock_no_listen),

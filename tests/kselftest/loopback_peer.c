@@ -5,6 +5,10 @@
  *
  *   loopback_peer CID PROGRAM ARGUMENT...
  *
+ * It has two services more, which take that half of a connection may be closed:
+ * "send-after-end TOTAL CHUNK DELAY_US" reads to the end and then sends, and
+ * "sink-after-shutdown" ends its own direction first and then reads.
+ *
  * The suite reaches the services at CID, which RVSOCK_PEER_CID tells it: 1, or
  * the guest's own where it has a device. The exit status is the suite's.
  */
@@ -126,6 +130,15 @@ static void sink(struct served *served, uint64_t total, long delay_ms)
 		await_close(served);
 }
 
+/* Tell the end, and read on until the other end tells its own. */
+static void sink_after_shutdown(struct served *served)
+{
+	if (shutdown(served->fd, SHUT_WR))
+		served->failed = strerrordesc_np(errno);
+	else
+		await_close(served);
+}
+
 /* Leave something unread, so that the close is a reset. */
 static void leave_unread(struct served *served, long delay_ms)
 {
@@ -185,6 +198,13 @@ static void serve_command(struct served *served, const char *line)
 	}
 	if (sscanf(line, "sink %llu %u", &total, &delay) == 2)
 		return sink(served, total, delay);
+	if (sscanf(line, "send-after-end %llu %zu %u", &total, &chunk, &delay) == 3 &&
+	    chunk && chunk <= BUFFER) {
+		await_close(served);
+		return send_pattern(served, total, chunk, delay);
+	}
+	if (!strcmp(line, "sink-after-shutdown"))
+		return sink_after_shutdown(served);
 	if (sscanf(line, "hold %u", &delay) == 1)
 		return sleep_ms(delay);
 	if (sscanf(line, "reset %u", &delay) == 1)

@@ -33,6 +33,10 @@ FAULTS = re.compile(
     r"|^(WARNING: |BUG: |Oops)|Kernel panic - not syncing")
 
 
+# What QEMU takes beside the guest's memory, in MiB.
+QEMU_MEMORY = 200
+
+
 class GuestFailed(Exception):
     """The guest could not be made or booted; the message says what to do."""
 
@@ -180,6 +184,7 @@ class Run:
         timed_out, come = False, ""
         with open(self.logs / "qemu.log", "wb") as log, \
                 open(self.logs / "results.log", errors="replace") as results:
+            _check_memory(command)
             qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             try:
                 while True:
@@ -200,10 +205,22 @@ class Run:
                 if qemu.poll() is None:
                     qemu.kill()
                     qemu.wait()
+        if qemu.returncode == -9 and not timed_out:
+            raise GuestFailed("QEMU was killed, most likely since memory ran out: end other "
+                              "programs, or give this machine (or its container) more")
         if qemu.returncode not in (0, -9):
             raise GuestFailed(f"QEMU ended with status {qemu.returncode}; its log is "
                               f"{self.logs}/qemu.log")
         return Outcome(self.logs, timed_out, qemu.returncode, time.monotonic() - start)
+
+
+def _check_memory(command):
+    """Sees that the guest's memory, and what QEMU takes for itself, is there."""
+    available = int(os.environ.get("RVSOCK_MEMORY") or 0)
+    needed = int(command[command.index("-m") + 1]) + QEMU_MEMORY
+    if 0 < available < needed:
+        raise GuestFailed(f"the guest takes {needed} MiB of memory and {available} are available: "
+                          "end other programs, or give this machine (or its container) more")
 
 
 def _dump(sockets):

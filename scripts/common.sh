@@ -68,6 +68,25 @@ usual_reason() {
 	fi
 }
 
+# building COMMAND...: runs a command that writes into build/, one at a time. When
+# one was killed, what it was writing looks newer than its source, so all that was
+# built goes.
+building() {
+	local status=0 built=$clone/build
+	mkdir -p "$built"
+	exec 7>"$built/lock"
+	flock 7
+	if [ -e "$built/unfinished" ]; then
+		find "$built" -path "$built/runs" -prune -o -type f ! -name '*.log' ! -name lock \
+			-exec rm -f {} +
+	fi
+	touch "$built/unfinished"
+	"$@" || status=$?
+	rm "$built/unfinished"
+	exec 7>&-
+	return "$status"
+}
+
 # step LOG SENTENCE COMMAND...: runs a long command with its output in LOG and
 # tells that it goes on, how long it took, or why it failed. A subshell, so that
 # its trap is its own. With uninterrupted=yes the command is left to its end.
@@ -88,6 +107,8 @@ step() (
 	fi
 	while kill -0 "$pid" 2>/dev/null; do
 		sleep 0.2
+		# The script itself was killed: the step goes with it.
+		kill -0 $$ 2>/dev/null || exit 1
 		if [ $((SECONDS - told)) -ge 15 ]; then
 			told=$SECONDS
 			printf '    still at it: %s, %d s\n' "$sentence" $((SECONDS - start))

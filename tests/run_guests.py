@@ -66,7 +66,7 @@ def read_suites(wanted, quick):
             by_topology.setdefault(suite["topology"], []).append(suite)
     if wanted and not by_topology and not (LOGS / f"{wanted}.host").exists():
         sys.exit(f"error: there is no suite '{wanted}'; there are: "
-                 f"{', '.join(['check', 'protocol', 'peer', *names])}")
+                 f"{', '.join(['check', 'setup', 'protocol', 'peer', *names])}")
     return by_topology
 
 
@@ -199,7 +199,7 @@ def host_suites():
     for path in sorted(LOGS.glob("*.host")):
         *lines, last = path.read_text(errors="replace").splitlines()
         status, seconds = (int(word) for word in last.split()[2:4])
-        count = run_ktap.ktap if path.stem == "check" else run_ktap.cargo
+        count = run_ktap.ktap if path.stem in ("check", "setup") else run_ktap.cargo
         suite = count(path.stem, lines, status, seconds)
         show(suite)
         suites.append(suite)

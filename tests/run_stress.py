@@ -10,6 +10,7 @@ import argparse
 import json
 import pathlib
 import re
+import resource
 import secrets
 import sys
 
@@ -37,7 +38,7 @@ FIGURES = re.compile(r"^# figures: .* (\d+) processors, ([\d.]+) s, ")
 
 def read_figures(lines):
     """What the program counted: calls, totals, processors and seconds."""
-    figures = {"calls": 0, "processors": 0, "seconds": 0.0}
+    figures = {"calls": 0, "processors": 0, "seconds": 0.0, "cpu hours": 0.0}
     for line in lines:
         if found := CALL.match(line):
             figures["calls"] += int(found[2])
@@ -56,8 +57,15 @@ def complaints(logs):
             if ("; scene " in line and not line.startswith("# thread")) or "stands still" in line]
 
 
+def processor_seconds():
+    """Processor time of what was started here and has ended: guests, mostly."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def run(topology, seconds, seed):
     """One row of the table."""
+    before = processor_seconds()
     mode, threads = ROWS[topology]
     limit = seconds + EXTRA_SECONDS
     plan = "\n".join([
@@ -72,6 +80,7 @@ def run(topology, seconds, seed):
     reports = [f"kernel: {line}" for line in outcome.faults()]
     reports += [f"host: {line}" for line in complaints(outcome.logs)]
     figures = read_figures(program.lines if program else [])
+    figures["cpu hours"] = (processor_seconds() - before) / 3600
     if not program or program.status is None:
         reports.append("the program did not come to its end")
     else:
@@ -108,15 +117,15 @@ def main():
                        "reports": reports}, file)
             file.write("\n")
 
+    # Hours of this machine's processors, as the emulator used them.
     print(f"\nkernel {kernel}")
     print(f"{'topology':10} {'CPUs':>4} {'scenes':>8} {'conversations':>13} {'calls':>9} "
           f"{'MiB':>7} {'CPU hours':>9} {'reports':>7}")
     for topology, figures, reports in shown:
         mib = (figures.get("bytes sent", 0) + figures.get("bytes received", 0)) / 2**20
-        hours = figures["processors"] * figures["seconds"] / 3600
         print(f"{topology:10} {figures['processors']:4} {figures.get('scenes', 0):8} "
               f"{figures.get('conversations', 0):13} {figures['calls']:9} {mib:7.0f} "
-              f"{hours:9.2f} {len(reports):7}")
+              f"{figures['cpu hours']:9.3f} {len(reports):7}")
     failed = sum(bool(reports) for _, _, reports in shown)
     print(f"\n{len(shown) - failed} of {len(shown)} rows without a report"
           + (f"; logs: {LOGS.relative_to(CLONE)}/TOPOLOGY" if failed else ""))

@@ -83,8 +83,11 @@ void call_begin(enum call kind, int fd);
 void call_end(enum call kind, long result);
 
 /* A thread of the scene that the caller is in. */
-pthread_t spawn(void *(*run)(void *), void *argument);
-void join(pthread_t thread);
+struct helper;
+struct helper *spawn(void *(*run)(void *), void *argument);
+void join(struct helper *helper);
+/* fork(); the child may spawn(), too. */
+pid_t spawn_process(void);
 
 enum total {
 	TOTAL_SCENES, TOTAL_CONVERSATIONS, TOTAL_CUT, TOTAL_SENT, TOTAL_RECEIVED,

@@ -105,7 +105,7 @@ static bool make_pair(uint64_t *state, int fds[2])
 	int listener = make_listener(&connector.port, 1 + draw(state, 4));
 	struct sockaddr_vm peer, name;
 	socklen_t len = sizeof(peer);
-	pthread_t thread;
+	struct helper *thread;
 
 	fds[0] = -1;
 	fds[1] = -1;
@@ -149,7 +149,7 @@ static void scene_pair(uint64_t seed)
 	uint64_t state = mix(seed);
 	struct plan plan;
 	struct side other;
-	pthread_t thread;
+	struct helper *thread;
 	int fds[2];
 
 	plan_make(&plan, seed, true);
@@ -168,7 +168,7 @@ static void scene_fork(uint64_t seed)
 	struct plan plan;
 	int fds[2], status;
 	struct side here;
-	pthread_t thread;
+	struct helper *thread;
 	bool kills;
 	pid_t child;
 
@@ -180,7 +180,7 @@ static void scene_fork(uint64_t seed)
 	}
 	if (!make_pair(&state, fds))
 		return;
-	child = CALL(CALL_FORK, -1, fork());
+	child = spawn_process();
 	if (!child) {
 		close(fds[0]);
 		watch_enter(seed, "fork");
@@ -212,7 +212,7 @@ static void scene_fork(uint64_t seed)
 
 static atomic_bool hub_stops;
 static int hub_fd = -1;
-static pthread_t hub_threads[HUB_THREADS];
+static struct helper *hub_threads[HUB_THREADS];
 
 static void *hub_run(void *argument)
 {
@@ -265,7 +265,7 @@ void hub_stop(void)
 {
 	hub_stops = true;
 	for (int i = 0; i < HUB_THREADS; i++)
-		pthread_join(hub_threads[i], NULL);
+		join(hub_threads[i]);
 	close(hub_fd);
 }
 

@@ -110,7 +110,7 @@ void scene_storm(uint64_t seed)
 {
 	struct storm storm = { .seed = seed };
 	uint64_t state = mix(seed);
-	pthread_t threads[CONNECTORS], accepter = 0;
+	struct helper *threads[CONNECTORS], *accepter = NULL;
 	int connectors = 1 + draw(&state, CONNECTORS);
 	int listener = CALL(CALL_LISTEN, -1,
 			    vsock_listener(&storm.port, 1 + draw(&state, 6)));
@@ -270,7 +270,7 @@ void scene_misuse(uint64_t seed)
 {
 	struct misuse misuse = { .seed = seed };
 	uint64_t state = mix(seed);
-	pthread_t threads[MISUSERS];
+	struct helper *threads[MISUSERS];
 	int listener = vsock_listener(&misuse.port, 2);
 
 	if (listener < 0) {

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -266,6 +267,7 @@ static long receive_once(struct end *end, uint64_t *state, uint8_t *buffer,
 	struct iovec parts[3];
 	struct msghdr message = { .msg_iov = parts, .msg_iovlen = 3 };
 	uint8_t *to = buffer;
+	int queued = 0;
 	long got;
 
 	if (!alone && len < 64)
@@ -318,6 +320,20 @@ static long receive_once(struct end *end, uint64_t *state, uint8_t *buffer,
 			wrong(VERDICT_DATA, "recvmsg wrote to a bad address");
 			return BROKEN;
 		}
+		break;
+	case 8:
+		/* What is said to be there, is. */
+		if (!settings.strict || !alone || ioctl(end->fd, FIONREAD, &queued) ||
+		    !queued)
+			return ONCE_MORE;
+		to = buffer;
+		if (len > (size_t)queued)
+			len = queued;
+		got = CALL(CALL_RECV, end->fd,
+			   recv(end->fd, buffer, len, MSG_DONTWAIT));
+		if ((got < 0 && errno == EAGAIN) || (got >= 0 && got < (long)len))
+			wrong(VERDICT_DATA, "recv of %zu bytes gave %ld of the %d that are there",
+			      len, got, queued);
 		break;
 	case 7:
 		if (waits) {
@@ -583,7 +599,7 @@ static void by_events(struct end *end)
 	     epoll_ctl(end->epoll, EPOLL_CTL_ADD, end->fd, &event));
 	watch_pester(end->plan->pester);
 	for (;;) {
-		int events;
+		int events, promised;
 		long done = ONCE_MORE;
 
 		consider_cut(end);
@@ -598,10 +614,18 @@ static void by_events(struct end *end)
 		think(end, &state);
 		keep_reportable(end);
 		events = wait_for_events(end, &state);
+		/*
+		 * Nobody else reads or writes here. A window that changes may
+		 * take back what poll said.
+		 */
+		promised = settings.strict && !end->plan->options ? events : 0;
 		if (!end->in_over && (events & ~POLLOUT)) {
 			do {
 				done = receive_once(end, &state, buffer, false,
 						    true, &last);
+				if (done == NOT_NOW && promised & POLLIN)
+					wrong(VERDICT_ERRORS, "poll said POLLIN, and recv EAGAIN");
+				promised &= ~POLLIN;
 				consider_cut(end);
 			} while (!has_all(end) && !end->gave_up &&
 				 (done == ONCE_MORE || (edge && done > 0)));
@@ -610,8 +634,12 @@ static void by_events(struct end *end)
 		}
 		if (!end->out_over && (events & ~(POLLIN | POLLRDHUP))) {
 			do {
-				done = end->sent == end->out_total ? NOT_NOW :
-				       send_once(end, &state, buffer, false);
+				if (end->sent == end->out_total)
+					break;
+				done = send_once(end, &state, buffer, false);
+				if (done == NOT_NOW && promised & POLLOUT)
+					wrong(VERDICT_ERRORS, "poll said POLLOUT, and send EAGAIN");
+				promised &= ~POLLOUT;
 			} while (done == ONCE_MORE || (edge && done > 0));
 			if (done == BROKEN)
 				sending_over(end);
@@ -711,7 +739,8 @@ void end_run(const struct plan *plan, int role, int fd)
 		.lowat = 1,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
-	pthread_t sender, readers[READERS];
+	struct linger linger = { .l_onoff = 1, .l_linger = 2 };
+	struct helper *sender, *readers[READERS];
 
 	count(TOTAL_CONVERSATIONS, 1);
 	switch (plan->style[role]) {
@@ -737,5 +766,8 @@ void end_run(const struct plan *plan, int role, int fd)
 	default:
 		by_events(&end);
 	}
+	/* With nothing left to be sent this changes nothing. */
+	if (settings.strict && plan->options)
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 	CALL(CALL_CLOSE, fd, close(fd));
 }

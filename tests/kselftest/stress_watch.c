@@ -12,6 +12,8 @@
 #include "stress.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -73,6 +75,11 @@ void watch_init(void)
 		exit(2);
 	}
 	watcher = getpid();
+	/* Memory, too, is kept, and not given back to the kernel. */
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, MIB(16));
+	mallopt(M_TRIM_THRESHOLD, MIB(512));
+	mallopt(M_TOP_PAD, MIB(8));
 }
 
 void watch_enter(uint64_t scene, const char *name)
@@ -168,54 +175,105 @@ void call_end(enum call kind, long result)
 	errno = error;
 }
 
-struct start {
-	void *(*run)(void *argument);
+/*
+ * Threads are kept for the next scene: making and ending one flushes the other
+ * processors' address translations, which takes an emulated machine longer than
+ * most scenes.
+ */
+struct helper {
+	struct helper *next;
+	sem_t go, done;
+	void *(*run)(void *);
 	void *argument;
 	const char *name;
 	uint64_t scene;
 };
 
-static void *started(void *argument)
-{
-	struct start start = *(struct start *)argument;
-	void *result;
+static struct helper *idle_helpers;
+static pthread_mutex_t idle_lock = PTHREAD_MUTEX_INITIALIZER;
 
-	free(argument);
-	watch_enter(start.scene, start.name);
-	result = start.run(start.argument);
-	watch_leave();
-	return result;
+static void wait_for(sem_t *semaphore)
+{
+	while (sem_wait(semaphore))
+		;
 }
 
-pthread_t spawn(void *(*run)(void *), void *argument)
+static void *help(void *argument)
 {
-	struct start *start = malloc(sizeof(*start));
+	struct helper *helper = argument;
+
+	for (;;) {
+		wait_for(&helper->go);
+		watch_enter(helper->scene, helper->name);
+		helper->run(helper->argument);
+		watch_leave();
+		sem_post(&helper->done);
+	}
+	return NULL;
+}
+
+static struct helper *new_helper(void)
+{
+	struct helper *helper = calloc(1, sizeof(*helper));
 	pthread_attr_t attributes;
 	pthread_t thread;
 	int error;
 
-	*start = (struct start){
-		.run = run,
-		.argument = argument,
-		.name = me ? me->name : "main",
-		.scene = me ? me->scene : 0,
-	};
+	sem_init(&helper->go, 0, 0);
+	sem_init(&helper->done, 0, 0);
 	pthread_attr_init(&attributes);
 	pthread_attr_setstacksize(&attributes, STACK_SIZE);
-	error = pthread_create(&thread, &attributes, started, start);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	error = pthread_create(&thread, &attributes, help, helper);
 	pthread_attr_destroy(&attributes);
 	if (error) {
 		fprintf(stderr, "no more threads (%s); give fewer --threads\n",
 			strerror(error));
 		_exit(2);
 	}
-	return thread;
+	return helper;
 }
 
-void join(pthread_t thread)
+struct helper *spawn(void *(*run)(void *), void *argument)
 {
-	CALL(CALL_WAIT, -1, pthread_join(thread, NULL));
+	struct helper *helper;
+
+	pthread_mutex_lock(&idle_lock);
+	helper = idle_helpers;
+	if (helper)
+		idle_helpers = helper->next;
+	pthread_mutex_unlock(&idle_lock);
+	if (!helper)
+		helper = new_helper();
+	helper->run = run;
+	helper->argument = argument;
+	helper->name = me ? me->name : "main";
+	helper->scene = me ? me->scene : 0;
+	sem_post(&helper->go);
+	return helper;
+}
+
+void join(struct helper *helper)
+{
+	CALL(CALL_WAIT, -1, (wait_for(&helper->done), 0));
 	watch_moved();
+	pthread_mutex_lock(&idle_lock);
+	helper->next = idle_helpers;
+	idle_helpers = helper;
+	pthread_mutex_unlock(&idle_lock);
+}
+
+pid_t spawn_process(void)
+{
+	pid_t child;
+
+	/* The lock is free in the child, which has no other thread. */
+	pthread_mutex_lock(&idle_lock);
+	child = CALL(CALL_FORK, -1, fork());
+	if (!child)
+		idle_helpers = NULL;
+	pthread_mutex_unlock(&idle_lock);
+	return child;
 }
 
 void count(enum total total, uint64_t by)

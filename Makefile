@@ -16,7 +16,7 @@ help: ## This list
 	@echo '  KDIR=DIR      build against your own built kernel tree, with the tools of this machine'
 	@echo '  SUITE=NAME    test: run only this suite of tests/suites.toml, or those of a topology'
 	@echo '  PLAN=FILE     boot: the script to run in the guest'
-	@echo '  TOPOLOGY=NAME boot, shell, stress: one of qemu/topologies.toml; default: peer'
+	@echo '  TOPOLOGY=NAME run, boot, shell, stress: one of qemu/topologies.toml; default: peer'
 	@echo '  STRESS_SECONDS=N, SEED=N  stress: how long each row takes, and its choices again'
 	@echo '  FLIP_BYTE=N   run: the host corrupts its Nth echoed byte, so the run must fail'
 	@echo '  RVSOCK_CACHE=DIR  where build root, kernel and tools are kept; default: ~/.cache/rvsock'
@@ -38,7 +38,7 @@ programs: setup ## Build the guest's and the host's test programs
 
 .PHONY: run
 run: guest ## Boot a guest, show the module at work against this host, power off
-	@scripts/in-root qemu/demonstration
+	@scripts/in-root qemu/demonstration $(TOPOLOGY)
 
 .PHONY: test
 test: guest ## All tests; ends with "N passed, N failed"

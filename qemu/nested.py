@@ -76,7 +76,8 @@ def serial_lines(logs):
 
 
 def check(logs):
-    """Whether the inner guest's time ran out, from what the outer guest told.
+    """Whether the inner guest's time ran out, from what the outer guest told;
+    writes down what its services counted.
 
     Raises NestedFailed when the outer guest did not come so far as to run it.
     """
@@ -92,4 +93,6 @@ def check(logs):
     if runs.status not in (0, None) and not runs.timed_out:
         raise NestedFailed(f"QEMU in the outer guest ended with status {runs.status}: "
                            f"{' '.join(runs.lines[-3:])}")
+    if "peer" in told.programs:
+        (logs / "peer.jsonl").write_text("\n".join([*told.programs["peer"].lines, ""]))
     return runs.timed_out

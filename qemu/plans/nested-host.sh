@@ -11,7 +11,8 @@ for module in irqbypass kvm ccp kvm-amd vhost_iotlb vhost vsock \
 done
 
 # The services of tests/peer, on this host's AF_VSOCK.
-RVSOCK_FAMILY=40 /tests/loopback_peer 3 /bin/sleep 86400 &
+RVSOCK_FAMILY=40 RVSOCK_PEER_STATS=/tmp/peer.jsonl \
+	/tests/loopback_peer 3 /bin/sleep 86400 &
 
 # The other end of "stress remote".
 RVSOCK_FAMILY=40 /tests/stress serve --seconds=86400 &
@@ -61,5 +62,6 @@ else
 	status=$?
 	kill $watchdog 2>/dev/null
 	tell end guest "$(now)" $status
+	run peer 10 cat /tmp/peer.jsonl
 	tell completed
 fi

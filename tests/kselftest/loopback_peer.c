@@ -11,6 +11,7 @@
  *
  * The suite reaches the services at CID, which RVSOCK_PEER_CID tells it: 1, or
  * the guest's own where it has a device. The exit status is the suite's.
+ * RVSOCK_PEER_STATS names a file that gets a line for each connection.
  */
 #define _GNU_SOURCE
 #include "vsock_util.h"
@@ -35,6 +36,7 @@
 struct served {
 	int fd;
 	unsigned int port;
+	bool dialled;
 	uint8_t *buffer;
 	uint64_t bytes_in, bytes_out;
 	uint32_t crc_in, crc_out;
@@ -147,22 +149,40 @@ static void leave_unread(struct served *served, long delay_ms)
 		served->failed = "nothing came that could be left unread";
 }
 
+/* A line of JSON for each connection, as the host's programs write it. */
+static void note(const struct served *served)
+{
+	const char *path = getenv("RVSOCK_PEER_STATS");
+	FILE *file = path ? fopen(path, "a") : NULL;
+
+	if (!file)
+		return;
+	fprintf(file,
+		"{\"port\":%u,\"direction\":\"%s\",\"bytes_in\":%llu,\"crc_in\":\"%08x\",\"bytes_out\":%llu,\"crc_out\":\"%08x\"}\n",
+		served->port, served->dialled ? "out" : "in",
+		(unsigned long long)served->bytes_in, served->crc_in,
+		(unsigned long long)served->bytes_out, served->crc_out);
+	fclose(file);
+}
+
 static void end(struct served *served)
 {
 	close(served->fd);
 	free(served->buffer);
+	note(served);
 }
 
 /* Connect to a port of the suite, and be a service there. */
 static void dial(struct served *asking, const char *command)
 {
-	struct served served = { .fd = vsock_stream(0), .port = PORT_SERVICE };
+	struct served served = { .fd = vsock_stream(0), .dialled = true };
 	char line[256];
 	unsigned int port;
 	int used = 0;
 
 	if (sscanf(command, "%u %n", &port, &used) < 1 || !put(asking, "dialling\n", 9))
 		return;
+	served.port = used ? port : 0;
 	served.buffer = malloc(BUFFER);
 	if (!used || !served.buffer)
 		served.failed = "no such command, or no memory";

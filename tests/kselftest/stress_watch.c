@@ -183,7 +183,7 @@ void call_end(enum call kind, long result)
 struct helper {
 	struct helper *next;
 	sem_t go, done;
-	void *(*run)(void *);
+	void *(*run)(void *argument);
 	void *argument;
 	const char *name;
 	uint64_t scene;

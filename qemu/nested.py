@@ -25,8 +25,9 @@ QEMU = "/usr/bin/qemu-system-x86_64"
 FIRMWARE = ("/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/linuxboot_dma.bin",
             "/usr/share/qemu/kvmvapic.bin")
 
-# What the outer guest's plan needs beyond the inner guest's own time.
-BOOT_SECONDS = 30
+# What the outer guest needs beyond the inner guest's own time, also to have its
+# tasks written down.
+BOOT_SECONDS = 60
 
 
 class NestedFailed(Exception):

@@ -8,7 +8,9 @@
 for module in irqbypass kvm ccp kvm-amd vhost_iotlb vhost vsock \
 	vmw_vsock_virtio_transport_common vhost_vsock; do
 	load $module
-done
+done >/load
+# A person at the terminal has no use for it.
+[ "$guest_interactive" = 1 ] || cat /load
 
 # The services of tests/peer, on this host's AF_VSOCK.
 RVSOCK_FAMILY=40 RVSOCK_PEER_STATS=/tmp/peer.jsonl \

@@ -12,6 +12,10 @@
 /* A target within the smaller of both ends' buffers is one wake-up. */
 #define CAP		PEER_BUFFER
 
+/* Measured recvs of a connection, and connections until one is undisturbed. */
+#define ROUNDS		2
+#define ATTEMPTS	5
+
 /* Wake-ups that a recv of @len may cost. */
 static long allowed(size_t len)
 {
@@ -23,7 +27,6 @@ static long allowed(size_t len)
 FIXTURE(waitall)
 {
 	uint8_t *data;
-	long stalled;
 	int fd;
 };
 
@@ -63,35 +66,50 @@ FIXTURE_SETUP(waitall)
 {
 	self->data = malloc(variant->len);
 	memset(self->data, 0, variant->len);
-	self->stalled = module_counter("stalled");
-	ASSERT_ASK(self->fd, "send %zu %zu %u", 2 * variant->len,
-		   variant->packet, variant->delay_us);
+	self->fd = -1;
 }
 
 FIXTURE_TEARDOWN(waitall)
 {
-	/* The backstop against peers with hidden limits must hide nothing. */
-	EXPECT_EQ(self->stalled, module_counter("stalled"));
 	close(self->fd);
 	free(self->data);
 }
 
-/* MSG_WAITALL: one wake-up within the cap, one each half of it beyond. */
-TEST_F(waitall, switches)
+/*
+ * MSG_WAITALL: one wake-up within the cap, one each half of it beyond. The
+ * backstop against peers with hidden limits must hide nothing, so only a
+ * measurement counts in which it did not strike; on a busy machine the peer may
+ * pause for so long now and then.
+ */
+TEST_F_TIMEOUT(waitall, switches, 90)
 {
-	for (unsigned int round = 0; round < 2; round++) {
-		long before = voluntary_switches(), switches;
-		ssize_t got = recv(self->fd, self->data, variant->len,
-				   MSG_WAITALL);
+	long switches[ROUNDS], stalled, attempts = 0;
 
-		switches = voluntary_switches() - before;
-		ASSERT_EQ((ssize_t)variant->len, got);
-		EXPECT_EQ(variant->len,
-			  pattern_check(self->data, variant->len,
-					variant->len * round));
-		EXPECT_GE(allowed(variant->len), switches);
+	do {
+		close(self->fd);
+		ASSERT_ASK(self->fd, "send %zu %zu %u", ROUNDS * variant->len,
+			   variant->packet, variant->delay_us);
+		stalled = module_counter("stalled");
+		for (unsigned int round = 0; round < ROUNDS; round++) {
+			long before = voluntary_switches();
+			ssize_t got = recv(self->fd, self->data, variant->len,
+					   MSG_WAITALL);
+
+			switches[round] = voluntary_switches() - before;
+			ASSERT_EQ((ssize_t)variant->len, got);
+			EXPECT_EQ(variant->len,
+				  pattern_check(self->data, variant->len,
+						variant->len * round));
+		}
+		stalled = module_counter("stalled") - stalled;
+	} while (stalled && ++attempts < ATTEMPTS);
+
+	EXPECT_EQ(0, stalled)
+		TH_LOG("the backstop struck in each of %d attempts", ATTEMPTS);
+	for (unsigned int round = 0; round < ROUNDS; round++) {
+		EXPECT_GE(allowed(variant->len), switches[round]);
 		TH_LOG("%zu bytes in packets of %zu: %ld switches, %ld allowed",
-		       variant->len, variant->packet, switches,
+		       variant->len, variant->packet, switches[round],
 		       allowed(variant->len));
 	}
 }

@@ -140,7 +140,11 @@ bool data_find(uint64_t key, uint64_t total, const void *data, size_t len,
 
 /* ---- stress_stream.c ---- */
 
-enum style { STYLE_POLL, STYLE_EPOLL, STYLE_EDGE, STYLE_TWO, STYLE_MANY, STYLES };
+enum style {
+	STYLE_POLL, STYLE_EPOLL, STYLE_EDGE, STYLE_TWO, STYLE_MANY,
+	/* Sends when it has received the end, as one answers a question. */
+	STYLE_ANSWER, STYLES
+};
 enum cut { CUT_NONE, CUT_CLOSE, CUT_BOTH, CUT_READING, CUT_KILL };
 
 /* What two ends do; both make it from the seed, and so agree. */

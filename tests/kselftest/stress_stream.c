@@ -69,6 +69,11 @@ void plan_make(struct plan *plan, uint64_t seed, bool half_close)
 		if (plan->style[role] == STYLE_MANY && !plan->half[1 - role])
 			plan->style[role] = STYLE_TWO;
 	}
+	/* One end has to begin, and to say that it is done. */
+	if (plan->style[0] == STYLE_ANSWER)
+		plan->style[0] = STYLE_TWO;
+	if (plan->style[1] == STYLE_ANSWER && !plan->half[0])
+		plan->style[1] = STYLE_TWO;
 	if (chance(&state, 30)) {
 		plan->cut = CUT_CLOSE + draw(&state, 3);
 		plan->cutter = draw(&state, 2);
@@ -748,6 +753,10 @@ void end_run(const struct plan *plan, int role, int fd)
 		sender = spawn(send_all_of_it, &end);
 		receive_all(&end, 0);
 		join(sender);
+		break;
+	case STYLE_ANSWER:
+		receive_all(&end, 0);
+		send_all_of_it(&end);
 		break;
 	case STYLE_MANY:
 		sender = spawn(send_all_of_it, &end);

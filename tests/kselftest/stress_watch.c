@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -49,7 +50,7 @@ struct slot {
 	uint64_t scene;
 	atomic_int call, fd;
 	atomic_long since, moved;
-	atomic_bool pester;
+	atomic_bool pester, aimed_at;
 	/* For a reader it may be torn, which is good enough to be looked at. */
 	struct standing standing;
 };
@@ -120,12 +121,21 @@ void watch_scene(uint64_t scene, const char *name)
 	me->name = name;
 	me->scene = scene;
 	me->moved = now_ms();
+	memset(&me->standing, 0, sizeof(me->standing));
 }
 
 void watch_pester(bool pester)
 {
-	if (me)
-		me->pester = pester;
+	if (!me)
+		return;
+	me->pester = pester;
+	/*
+	 * A signal that was sent meanwhile arrives here, and not in a call that
+	 * does not expect one.
+	 */
+	while (!pester && me->aimed_at)
+		sched_yield();
+	sched_yield();
 }
 
 void watch_standing(const struct standing *standing)
@@ -366,9 +376,10 @@ static void print_file(const char *title, const char *path)
 	fclose(file);
 }
 
-static void print_slot(const struct slot *slot, long now)
+static void print_slot(const struct slot *slot)
 {
 	const struct standing *at = &slot->standing;
+	long now = now_ms();
 	char path[64];
 
 	printf("# thread %d of process %d: in %s(fd %d) for %ld ms, nothing achieved for %ld ms; scene %s, --scene=%#llx\n",
@@ -401,23 +412,23 @@ static void sysrq(char key)
 }
 
 /* Everything that tells why @stuck does not go on; the others for context. */
-static void dump(const struct slot *stuck, long now)
+static void dump(const struct slot *stuck)
 {
 	printf("# the watchdog: a thread has achieved nothing for %d s\n",
 	       settings.stall);
-	print_slot(stuck, now);
+	print_slot(stuck);
 	for (int i = 0; i < books->top; i++) {
 		const struct slot *slot = &books->slots[i];
 
 		/* First those of the same scene, who should have moved it. */
 		if (slot != stuck && slot->tid > 0 && slot->scene == stuck->scene)
-			print_slot(slot, now);
+			print_slot(slot);
 	}
 	for (int i = 0; i < books->top; i++) {
 		const struct slot *slot = &books->slots[i];
 
 		if (slot->tid > 0 && slot->scene != stuck->scene)
-			print_slot(slot, now);
+			print_slot(slot);
 	}
 	print_file("counter", "/sys/kernel/debug/rvsock/counters");
 	print_file("protocol", "/proc/net/protocols");
@@ -453,11 +464,15 @@ static void pester_one(uint64_t *state)
 	int top = books->top;
 	struct slot *slot = top ? &books->slots[draw(state, top)] : NULL;
 
-	if (!slot || slot->tid <= 0 || !slot->pester)
+	if (!slot)
 		return;
-	syscall(SYS_tgkill, slot->pid, slot->tid,
-		chance(state, 50) ? SIGUSR1 : SIGUSR2);
-	count(TOTAL_SIGNALS, 1);
+	slot->aimed_at = true;
+	if (slot->tid > 0 && slot->pester) {
+		syscall(SYS_tgkill, slot->pid, slot->tid,
+			chance(state, 50) ? SIGUSR1 : SIGUSR2);
+		count(TOTAL_SIGNALS, 1);
+	}
+	slot->aimed_at = false;
 }
 
 void watch_run(atomic_bool *stop, long until_ms)
@@ -481,7 +496,7 @@ void watch_run(atomic_bool *stop, long until_ms)
 			continue;
 		wrong(VERDICT_PROGRESS, "thread %d stands still in %s",
 		      stuck->tid, call_names[stuck->call]);
-		dump(stuck, now);
+		dump(stuck);
 		end_children();
 		/* Nothing of this can be ended in an orderly way. */
 		printf("1..1\nnot ok 1 progress\n");

@@ -68,11 +68,12 @@ usual_reason() {
 	fi
 }
 
-# building COMMAND...: runs a command that writes into build/, one at a time. When
-# one was killed, what it was writing looks newer than its source, so all that was
-# built goes.
+# building LOG COMMAND...: runs a command that writes into build/, one at a time;
+# what it says goes to the terminal and the log. When one was killed, what it was
+# writing looks newer than its source, so all that was built goes.
 building() {
-	local status=0 built=$clone/build
+	local log=$1 tee status=0 built=$clone/build
+	shift
 	mkdir -p "$built"
 	exec 7>"$built/lock"
 	flock 7
@@ -81,7 +82,12 @@ building() {
 			-exec rm -f {} +
 	fi
 	touch "$built/unfinished"
-	"$@" || status=$?
+	# No pipeline: its parts would outlive the script when that is killed.
+	exec 5> >(exec tee -a "$log" >&2)
+	tee=$!
+	setpriv --pdeathsig TERM "$@" >&5 2>&1 5>&- || status=$?
+	exec 5>&-
+	wait "$tee"
 	rm "$built/unfinished"
 	exec 7>&-
 	return "$status"

@@ -78,8 +78,6 @@ def make_plan(suites, cases):
         key = (suite.get("driver", "rvsock"), suite.get("module_parameters", ""))
         groups.setdefault(key, []).append(suite)
     lines, limit, drivers = [], BOOT_SECONDS, []
-    for name, value in guest.topologies()[suites[0]["topology"]].get("environment", {}).items():
-        lines.append(f"export {name}={value}")
     # What is under test comes first.
     for (driver, parameters), members in sorted(groups.items(), reverse=True):
         family = re.search(r"\bfamily=(\d+)", parameters)

@@ -53,13 +53,6 @@ unsigned int vsock_own_cid(void)
 	return peer == VMADDR_CID_HOST ? GUEST_CID : peer;
 }
 
-size_t vsock_peer_limit(void)
-{
-	const char *text = getenv("RVSOCK_PEER_LIMIT");
-
-	return text ? strtoul(text, NULL, 10) : SIZE_MAX;
-}
-
 struct sockaddr_vm vsock_address(unsigned int cid, unsigned int port)
 {
 	struct sockaddr_vm address;

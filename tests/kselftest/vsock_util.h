@@ -56,12 +56,6 @@ unsigned int vsock_peer_cid(void);
 /* CID of this guest, as that peer sees it. */
 unsigned int vsock_own_cid(void);
 
-/*
- * Most bytes that the peer has under way: RVSOCK_PEER_LIMIT, or no limit but the
- * window. A peer that is a socket of the kernel keeps to its own buffer, too.
- */
-size_t vsock_peer_limit(void);
-
 /* Address in the family under test. */
 struct sockaddr_vm vsock_address(unsigned int cid, unsigned int port);
 

@@ -52,8 +52,8 @@ impl<'a, P: Protocol> Owned<'a, P> {
         this
     }
 
-    /// Notes that a guard has the socket: what is left to deliver when it is given up, the guard
-    /// delivers. Generic code that owns the socket does not.
+    /// Notes that the owner is a guard, which delivers what is pending when it gives the socket up.
+    /// Generic code that owns a socket does not.
     fn mark(&mut self) {
         // SAFETY: By the type invariants, this task owns the socket, and with it the mark.
         unsafe { *self.sock.guarded.get() = true };
@@ -134,20 +134,20 @@ impl<P: Protocol> Drop for Owned<'_, P> {
     }
 }
 
-/// Proof that whoever owns a socket does not hold its spinlock: it has an [`Owned`], and is not in
-/// [`Protocol::drain`].
+/// Tells that whoever owns a socket does not hold its spinlock: it has an [`Owned`], and is not in
+/// [`Protocol::drain`]. What takes the spinlock of another socket asks for it.
 #[derive(Clone, Copy)]
 pub(crate) struct SpinlockFree<'a>(PhantomData<&'a ()>);
 
 /// A guard has given up what it held of `sock`.
 #[inline]
 fn after_release<P: Protocol>(sock: &Sock<P>) {
-    if P::has_outgoing(sock) {
+    if P::has_pending(sock) {
         P::deliver(sock);
     }
 }
 
-/// Delivers, when it is dropped, what a guard has left.
+/// Delivers, when it is dropped, what is pending.
 struct AfterRelease<'a, P: Protocol>(&'a Sock<P>);
 
 impl<P: Protocol> Drop for AfterRelease<'_, P> {

@@ -39,7 +39,7 @@
 pub(crate) mod charge;
 pub(crate) mod errno;
 pub(crate) mod family;
-mod gfp;
+pub(crate) mod gfp;
 pub(crate) mod guard;
 pub(crate) mod ioctl;
 pub(crate) mod lock;

@@ -58,7 +58,7 @@ pub(super) unsafe extern "C" fn release_cb<P: Protocol>(sk: *mut bindings::sock)
     P::drain(sock, state, backlog);
     // SAFETY: The caller owns the socket, and with it the mark.
     let guarded = unsafe { core::mem::take(&mut *sock.guarded.get()) };
-    if !guarded && P::has_outgoing(sock) {
+    if !guarded && P::has_pending(sock) {
         // Nobody comes after generic code: the timer has to.
         sock.arm_timer(Jiffies::default());
     }

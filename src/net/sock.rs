@@ -68,12 +68,12 @@ pub(crate) trait Protocol: Sized + 'static {
     /// this socket again.
     fn drain(sock: &Sock<Self>, state: &mut Self::State, backlog: &mut Self::Backlog);
 
-    /// Whether something was left for [`Protocol::deliver`] while the socket was locked.
+    /// Whether something is pending for [`Protocol::deliver`].
     ///
     /// Any context.
-    fn has_outgoing(sock: &Sock<Self>) -> bool;
+    fn has_pending(sock: &Sock<Self>) -> bool;
 
-    /// Delivers what was left for other sockets while this one was locked.
+    /// Delivers what came up for other sockets while this one was locked.
     ///
     /// Called by a guard that has just given the socket up, with no spinlock of a socket held;
     /// process context or BH, must not sleep. Where it was generic code that gave the socket up,

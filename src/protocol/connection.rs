@@ -8,7 +8,7 @@
 //! Source: virtio specification, 5.10.6.4 to 5.10.6.6 (receive and transmit, stream sockets).
 
 use super::address::Flow;
-use super::credit::{Overrun, ReceiveCredit, SendCredit};
+use super::credit::{Advertisement, Overrun, ReceiveCredit, SendCredit};
 use super::packet::{Control, Halves, Header, Operation, SocketType};
 use super::reason::DropReason;
 use super::wake;
@@ -209,6 +209,19 @@ impl Connection {
             len,
             credit: self.receive.announce(),
         })
+    }
+
+    /// What to tell a peer that looks credit up where this end publishes it.
+    pub(crate) fn announce(&mut self) -> Advertisement {
+        self.receive.announce()
+    }
+
+    /// Payload that was sent was not taken: the peer has closed, and its word of that is still
+    /// under way.
+    pub(crate) fn payload_refused(&mut self) {
+        if self.phase == Phase::Established {
+            self.phase = Phase::Closed(Cause::Reset);
+        }
     }
 
     /// A packet of this connection arrived.

@@ -245,6 +245,14 @@ impl Header {
         zerocopy::transmute!(wire)
     }
 
+    /// The same packet as its receiver sees it.
+    pub(crate) fn to_receiver(self) -> Header {
+        Header {
+            flow: self.flow.reversed(),
+            ..self
+        }
+    }
+
     /// The halves that a [`Operation::Shutdown`] ends.
     pub(crate) fn halves(&self) -> Halves {
         Halves::from_wire(self.flags)

@@ -52,6 +52,9 @@ impl Backlog {
         header: &Header,
         payload: &mut Incoming,
     ) -> Option<DropReason> {
+        if !sock.shared().is_from_peer(header) {
+            return Some(DropReason::State);
+        }
         let largest_buffer = sock.shared().options.largest_buffer();
         match self.packets.put(header, largest_buffer) {
             Payload::Deliver => self.queue.push(payload),

@@ -50,6 +50,8 @@ const CLOSE_TIMEOUT_MS: Msecs = 8000;
 /// `ENOTCONN`.
 pub(super) fn shutdown(sock: &Sock<Vsock>, how: How) -> Result {
     let mut state = sock.lock();
+    // What has come before stays readable.
+    state.flush_backlog();
     let mut refused = SockQueue::new();
     let result = match core::mem::replace(&mut state.stage, Stage::Closed) {
         Stage::Listening(listener) if how.receive() => {
@@ -87,6 +89,8 @@ pub(super) fn release(sock: &Sock<Vsock>) {
     if sock.unsent() > 0 {
         linger(sock, &mut state);
     }
+    // What has come while the socket was owned was not read either.
+    state.flush_backlog();
     let mut refused = SockQueue::new();
     let stage = core::mem::replace(&mut state.stage, Stage::Closed);
     state.stage = match stage {

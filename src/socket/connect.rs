@@ -139,7 +139,7 @@ fn over_device(
         SocketType::Stream,
         sock.shared().options.buffer_size(),
     );
-    let mut link = Link::over_device(wire, state.take_bound(), entry, device);
+    let mut link = Link::over_device(sock, wire, state.take_bound(), entry, device);
     link.send_control(sock, Control::Request);
     // A device that went meanwhile may not have found this connection in the table.
     if link.is_orphaned() {
@@ -171,21 +171,15 @@ fn over_loopback(sock: &Sock<Vsock>, state: &mut State, own: Address, peer: Addr
         SocketType::Stream,
         sock.shared().options.buffer_size(),
     );
-    let request = wire.control(Control::Request);
-    sock.shared().publish_credit(request.credit);
-    let request = Header {
-        flow: flow.reversed(),
-        ..request
-    };
-    let other = listen::request_local(sock, &listener, &request)?;
-    let response = Header::control(
-        flow,
-        SocketType::Stream,
-        Control::Response,
-        other.shared().credit(),
-    );
+    let credit = wire.announce();
+    sock.shared().publish_credit(credit);
+    let request = Header::control(flow, SocketType::Stream, Control::Request, credit);
+    let other = listen::request_local(sock, &listener, &request.to_receiver())?;
+    let credit = other.shared().credit();
+    let response = Header::control(flow, SocketType::Stream, Control::Response, credit);
+    // A response that comes to a request is neither dropped nor answered.
     let _ = wire.packet(&response);
-    let link = Link::over_loopback(wire, state.take_bound(), other);
+    let link = Link::over_loopback(sock, wire, state.take_bound(), other);
     state.stage = Stage::Connected(link);
     state.settle(sock, false);
     Ok(())

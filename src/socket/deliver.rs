@@ -8,7 +8,10 @@ use super::{
         SLOT, //
     },
     listen,
-    state::State,
+    state::{
+        Stage,
+        State, //
+    },
     Vsock, //
 };
 use crate::net::{
@@ -103,20 +106,22 @@ impl Receiver for Context {
         from: &Sock<Vsock>,
         header: &Header,
         payload: &mut Incoming,
-    ) {
+    ) -> bool {
         // Nothing that is dropped here is counted: the counters tell of what a device brings.
-        let _ = match to.lock_bh() {
+        match to.lock_bh() {
             Bh::Free(mut state) => {
                 let credit = from.shared().credit();
                 let header = Header { credit, ..*header };
-                state.packet(to, &header, |queue| queue.push(payload))
+                let _ = state.packet(to, &header, |queue| queue.push(payload));
+                matches!(state.stage, Stage::Connected(_))
             }
             Bh::Busy(mut backlog) => {
                 let credit = from.shared().credit();
                 let header = Header { credit, ..*header };
-                backlog.packet(to, &header, payload)
+                let _ = backlog.packet(to, &header, payload);
+                true
             }
-        };
+        }
     }
 
     fn count_drop(&self, reason: DropReason) {
@@ -173,16 +178,17 @@ fn packet(sock: &Sock<Vsock>, header: &Header, payload: &mut Incoming) {
     }
 }
 
-/// Delivers what `sock` left for its peer on this machine while it was locked. Whoever owns it now
-/// does that when it is given up. Process context or BH, no spinlock of a socket held.
+/// Delivers what is pending for the peer on this machine. Whoever owns `sock` now does that when it
+/// is given up. Process context or BH, no spinlock of a socket held.
 ///
-/// The peer may answer, which ends here again, but an answer to an answer is an update of credit at
-/// the most, and has none.
-pub(super) fn outgoing(sock: &Sock<Vsock>) {
+/// The peer may answer, which ends here again: a shutdown is answered with a reset, an update of
+/// credit at the most with another, and to those there is no answer. To go deeper than that, each
+/// level needs another processor that has just left something of its own.
+pub(super) fn deliver_pending(sock: &Sock<Vsock>) {
     let outgoing = match sock.lock_bh() {
         Bh::Free(mut state) => {
-            sock.shared().outgoing.store(false, Relaxed);
-            state.take_outgoing(sock)
+            sock.shared().pending.store(false, Relaxed);
+            state.take_pending(sock)
         }
         Bh::Busy(_) => None,
     };

@@ -24,7 +24,8 @@ use crate::protocol::{
     packet::{
         Control,
         Header, //
-    }, //
+    },
+    reason::DropReason, //
 };
 use crate::transport::{
     loopback::{
@@ -64,7 +65,8 @@ pub(super) struct Link {
 }
 
 impl Link {
-    fn new(wire: Connection, bound: Option<Bound>, carrier: Carrier) -> Self {
+    fn new(sock: &Sock<Vsock>, wire: Connection, bound: Option<Bound>, carrier: Carrier) -> Self {
+        sock.shared().set_peer(wire.flow().peer);
         Link {
             wire,
             queue: ReceiveQueue::default(),
@@ -74,8 +76,9 @@ impl Link {
         }
     }
 
-    /// A connection over `device`, which finds it by its `entry`.
+    /// A connection of `sock`, which the caller owns, over `device`, which finds it by its `entry`.
     pub(super) fn over_device(
+        sock: &Sock<Vsock>,
         wire: Connection,
         bound: Option<Bound>,
         entry: Entry<Flow, Vsock>,
@@ -85,22 +88,22 @@ impl Link {
             device,
             entry: Some(entry),
         };
-        Self::new(wire, bound, carrier)
+        Self::new(sock, wire, bound, carrier)
     }
 
-    /// A connection to the socket `peer` of this machine.
+    /// A connection of `sock`, which the caller owns, to the socket `peer` of this machine.
     pub(super) fn over_loopback(
+        sock: &Sock<Vsock>,
         wire: Connection,
         bound: Option<Bound>,
         peer: ARef<Sock<Vsock>>,
     ) -> Self {
-        Self::new(wire, bound, Carrier::Loopback(Some(Loopback::new(peer))))
-    }
-
-    /// Publishes to a peer on this machine what credit there is before any packet.
-    pub(super) fn announce(&mut self, sock: &Sock<Vsock>) {
-        let header = self.wire.control(Control::Response);
-        sock.shared().publish_credit(header.credit);
+        Self::new(
+            sock,
+            wire,
+            bound,
+            Carrier::Loopback(Some(Loopback::new(peer))),
+        )
     }
 
     /// Sends a packet without payload; over loopback, when the lock of `sock` is given up.
@@ -111,33 +114,39 @@ impl Link {
                 device.send_control(&header);
             }
             Carrier::Loopback(Some(loopback)) => {
-                if loopback.leave(control) {
-                    sock.shared().leave_outgoing();
+                if loopback.queue(control) {
+                    sock.shared().set_pending();
                 }
             }
             Carrier::Loopback(None) => {}
         }
     }
 
-    /// Sends `payload` in a packet of its own. `header` is from [`Connection::data`].
+    /// Sends `payload` in a packet of its own. `header` is from [`Connection::data`]. Returns false if
+    /// the peer is known to have closed: then the connection has ended with that.
     pub(super) fn send_payload(
-        &self,
+        &mut self,
         sock: &Sock<Vsock>,
         spinlock: SpinlockFree<'_>,
         header: &Header,
         mut payload: SkBuff,
-    ) {
-        match &self.carrier {
+    ) -> bool {
+        let taken = match &self.carrier {
             Carrier::Device { device, .. } => {
                 sock.charge(&mut payload);
                 device.send(header, payload);
+                true
             }
             Carrier::Loopback(Some(loopback)) => {
                 sock.shared().publish_credit(header.credit);
-                loopback.send(spinlock, sock, header, payload);
+                loopback.send(spinlock, sock, header, payload)
             }
-            Carrier::Loopback(None) => {}
+            Carrier::Loopback(None) => false,
+        };
+        if !taken {
+            self.wire.payload_refused();
         }
+        taken
     }
 
     /// Tells the peer of free space: now, or as soon as there is room in the transmit queue. At
@@ -154,12 +163,12 @@ impl Link {
         }
     }
 
-    /// Takes out the packets that were left to be sent when the lock is given up.
-    pub(super) fn take_outgoing(&mut self, sock: &Sock<Vsock>) -> Option<Outgoing<Context>> {
+    /// Takes out the packets that are pending until the lock is given up.
+    pub(super) fn take_pending(&mut self, sock: &Sock<Vsock>) -> Option<Outgoing<Context>> {
         let Carrier::Loopback(place) = &mut self.carrier else {
             return None;
         };
-        let outgoing = place.as_mut()?.take_left(|control| {
+        let outgoing = place.as_mut()?.take_pending(|control| {
             let header = self.wire.control(control);
             sock.shared().publish_credit(header.credit);
             header
@@ -170,14 +179,18 @@ impl Link {
         Some(outgoing)
     }
 
-    /// Whether packets were left to be sent.
-    pub(super) fn has_outgoing(&self) -> bool {
-        matches!(&self.carrier, Carrier::Loopback(Some(loopback)) if loopback.has_left())
+    /// Whether packets are pending until the lock is given up.
+    pub(super) fn has_pending(&self) -> bool {
+        matches!(&self.carrier, Carrier::Loopback(Some(loopback)) if loopback.has_pending())
     }
 
     /// Handles the header of a packet of this connection, and sends the answer if there is one.
     /// Returns what the caller is to do with the payload.
     pub(super) fn packet(&mut self, sock: &Sock<Vsock>, header: &Header) -> Payload {
+        if header.flow != self.wire.flow() {
+            // Of a connection that the socket had before.
+            return Payload::Drop(DropReason::State);
+        }
         let disposition = self.wire.packet(header);
         match disposition.reply {
             Some(Control::CreditUpdate) => self.send_credit(sock),
@@ -192,7 +205,7 @@ impl Link {
         Device::<Context>::LARGEST_PAYLOAD
     }
 
-    /// Whether the peer is a socket of this machine, by the same rules as this one: it needs not
+    /// Whether the peer is a socket of this machine, by the same rules as this one: it need not
     /// be asked for credit, and has no limit that it does not tell.
     pub(super) fn is_local(&self) -> bool {
         matches!(self.carrier, Carrier::Loopback(_))
@@ -227,7 +240,7 @@ impl Link {
         match &mut self.carrier {
             Carrier::Device { entry, .. } => drop(entry.take()),
             Carrier::Loopback(place) => {
-                drop(place.take_if(|loopback| !loopback.has_left()));
+                drop(place.take_if(|loopback| !loopback.has_pending()));
             }
         }
     }

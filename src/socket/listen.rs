@@ -185,9 +185,9 @@ pub(super) fn request_local(
 ) -> Result<ARef<Sock<Vsock>>> {
     check_room(listener).map_err(|_| ECONNRESET)?;
     let child = new_child(listener, GFP_KERNEL)?;
-    let wire = Connection::accept(header, child.shared().options.buffer_size());
-    let mut link = Link::over_loopback(wire, None, ARef::from(from));
-    link.announce(&child);
+    let mut wire = Connection::accept(header, child.shared().options.buffer_size());
+    child.shared().publish_credit(wire.announce());
+    let link = Link::over_loopback(&child, wire, None, ARef::from(from));
     start(&child, link);
     match enqueue(listener, child.clone()) {
         Ok(()) => Ok(child),
@@ -228,7 +228,8 @@ fn enqueue(listener: &Sock<Vsock>, child: ARef<Sock<Vsock>>) -> Result<(), ARef<
         }
         Bh::Busy(mut backlog) => {
             let snapshot = listener.shared().published.snapshot();
-            if snapshot.available + backlog.children.len() >= snapshot.window as usize {
+            let waiting = snapshot.available + backlog.children.len();
+            if snapshot.status != Status::Listening || waiting >= snapshot.window as usize {
                 return Err(child);
             }
             backlog.children.push(child)
@@ -253,7 +254,7 @@ fn child_over_device(
     let connected = &listener.shared().context.connected;
     let entry = Table::insert(connected, header.flow, child.clone(), GFP_ATOMIC)?;
     let wire = Connection::accept(header, child.shared().options.buffer_size());
-    let mut link = Link::over_device(wire, None, entry, device.clone());
+    let mut link = Link::over_device(&child, wire, None, entry, device.clone());
     link.send_control(&child, Control::Response);
     start(&child, link);
     Ok(child)

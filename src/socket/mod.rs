@@ -47,9 +47,13 @@ use crate::net::sock::{
     Protocol,
     Sock, //
 };
-use crate::protocol::credit::{
-    Advertisement,
-    Counter, //
+use crate::protocol::{
+    address::Address,
+    credit::{
+        Advertisement,
+        Counter, //
+    },
+    packet::Header, //
 };
 use kernel::{
     prelude::*,
@@ -72,10 +76,17 @@ pub(crate) struct Vsock;
 pub(crate) struct Shared {
     context: Arc<Context>,
     options: Options,
-    /// A connection that came when its listener had stopped: its timer turns it away.
+    /// A connection that came when its listener had stopped, or had no room any more: its timer
+    /// turns it away.
     refused: Atomic<bool>,
-    /// Packets are left in the link that go over loopback when the lock is given up.
-    outgoing: Atomic<bool>,
+    /// Packets are pending in the link, to go over loopback when the lock is given up.
+    ///
+    /// Written only with the lock held, in any of its forms. Whoever sets it looks at it after the
+    /// lock was given up, and a later holder sees it by the lock, so no order is needed beyond that.
+    pending: Atomic<bool>,
+    /// The peer of the connection that was made last, CID above port: packets of earlier ones may
+    /// still come. Written with the socket owned.
+    peer: Atomic<u64>,
     /// The credit that the socket grants to its peer on this machine: `buf_alloc` above `fwd_cnt`.
     ///
     /// That peer looks here whenever a packet reaches it, so that it never goes by an older word
@@ -85,21 +96,36 @@ pub(crate) struct Shared {
     published: Published,
 }
 
+fn word_of(address: Address) -> u64 {
+    u64::from(address.cid.0) << 32 | u64::from(address.port.0)
+}
+
 impl Shared {
     fn new(context: Arc<Context>, options: Options) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             context,
             options,
             refused: Atomic::new(false),
-            outgoing: Atomic::new(false),
+            pending: Atomic::new(false),
+            peer: Atomic::new(0),
             credit: Atomic::new(0),
             published <- Published::new(),
         })
     }
 
-    /// Packets were left in the link, to be sent when the lock is given up. With it held.
-    fn leave_outgoing(&self) {
-        self.outgoing.store(true, Relaxed);
+    /// Packets are pending in the link. The caller holds the lock.
+    fn set_pending(&self) {
+        self.pending.store(true, Relaxed);
+    }
+
+    /// A connection with `peer` is being made. The caller owns the socket, or nobody else has it.
+    fn set_peer(&self, peer: Address) {
+        self.peer.store(word_of(peer), Relaxed);
+    }
+
+    /// Whether a packet is from the peer of the connection that was made last. Any context.
+    fn is_from_peer(&self, header: &Header) -> bool {
+        self.peer.load(Relaxed) == word_of(header.flow.peer)
     }
 
     /// Publishes the credit that is granted to a peer on this machine.
@@ -127,12 +153,12 @@ impl Protocol for Vsock {
         backlog.drain(sock, state);
     }
 
-    fn has_outgoing(sock: &Sock<Self>) -> bool {
-        sock.shared().outgoing.load(Relaxed)
+    fn has_pending(sock: &Sock<Self>) -> bool {
+        sock.shared().pending.load(Relaxed)
     }
 
     fn deliver(sock: &Sock<Self>) {
-        deliver::outgoing(sock);
+        deliver::deliver_pending(sock);
     }
 
     fn timer(sock: &Sock<Self>) {

@@ -79,11 +79,13 @@ impl Options {
     /// The same settings for another socket.
     pub(super) fn copy(&self) -> Self {
         let copy = |value: &Atomic<u32>| Atomic::new(value.load(Relaxed));
+        // Read once: it may be changed meanwhile.
+        let buffer_size = self.buffer_size();
         Options {
-            buffer_size: copy(&self.buffer_size),
+            buffer_size: Atomic::new(buffer_size),
             buffer_min: copy(&self.buffer_min),
             buffer_max: copy(&self.buffer_max),
-            largest_buffer: copy(&self.buffer_size),
+            largest_buffer: Atomic::new(buffer_size),
             connect_timeout: copy(&self.connect_timeout),
         }
     }
@@ -133,14 +135,15 @@ pub(super) fn set(sock: &Sock<Vsock>, level: i32, name: i32, value: &OptionValue
             let size = size(value)?;
             let mut state = sock.lock();
             let options = &sock.shared().options;
+            let mut wanted = options.buffer_size();
             match name {
                 BUFFER_MIN_SIZE => options.buffer_min.store(size, Relaxed),
                 BUFFER_MAX_SIZE => options.buffer_max.store(size, Relaxed),
-                _ => options.buffer_size.store(size, Relaxed),
+                _ => wanted = size,
             }
-            // Whatever was set last, the size is kept within the bounds.
-            let size = options
-                .buffer_size()
+            // Whatever was set last, the size is kept within the bounds. It is stored once, since
+            // a connection that comes may take it over at any time.
+            let size = wanted
                 .min(options.buffer_max.load(Relaxed))
                 .max(options.buffer_min.load(Relaxed));
             options.buffer_size.store(size, Relaxed);

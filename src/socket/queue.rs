@@ -6,6 +6,7 @@
 //! well, whatever the size of packets. Small packets are copied into the room at the tail.
 
 use crate::net::{
+    gfp::accounted,
     skb::SkBuff,
     skb_queue::SkBuffQueue, //
 };
@@ -49,7 +50,7 @@ impl ReceiveQueue {
                 self.len += len;
                 return;
             }
-            if let Ok(mut fresh) = SkBuff::with_room(0, Self::ROOM, GFP_NOWAIT) {
+            if let Ok(mut fresh) = SkBuff::with_room(0, Self::ROOM, accounted(GFP_NOWAIT)) {
                 if payload.copy_to(&mut fresh.as_mut()) {
                     self.buffers.push_back(fresh);
                     self.len += len;

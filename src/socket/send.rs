@@ -105,7 +105,8 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
     }
 }
 
-/// Sends one packet with up to `at_most` bytes, which are within the credit. Returns how many.
+/// Sends one packet with up to `at_most` bytes, which are within the credit. Returns how many; none if
+/// that has shown that the peer is closed.
 fn packet(
     sock: &Sock<Vsock>,
     link: &mut Link,
@@ -114,14 +115,33 @@ fn packet(
     at_most: usize,
 ) -> Result<usize> {
     let at_most = at_most.min(link.largest_payload());
-    let mut buffer = SkBuff::contiguous(HEADER_LEN, at_most, GFP_KERNEL)?;
+    let mut buffer = SkBuff::contiguous(HEADER_LEN, at_most, GFP_KERNEL_ACCOUNT)?;
+    let room = buffer.room().min(at_most);
     let filled = buffer.fill_from(message.source(), at_most);
-    // The buffer holds no more than the credit, which is a `u32`.
-    match link.wire.data(filled as u32) {
-        Some(header) => link.send_payload(sock, spinlock, &header, buffer),
-        None => return Err(EFAULT),
+    if filled > 0 && filled < room / 2 {
+        // The caller's memory has ended early. Nobody is to hold so much for so little.
+        buffer = shrunk(buffer);
     }
-    Ok(filled)
+    // The buffer holds no more than the credit, which is a `u32`.
+    let header = link.wire.data(filled as u32).ok_or(EFAULT)?;
+    if link.send_payload(sock, spinlock, &header, buffer) {
+        Ok(filled)
+    } else {
+        Ok(0)
+    }
+}
+
+/// The same payload in a buffer of its size, if there is memory for one.
+fn shrunk(buffer: SkBuff) -> SkBuff {
+    let len = buffer.len();
+    let Ok(mut small) = SkBuff::with_room(HEADER_LEN, len, GFP_KERNEL_ACCOUNT) else {
+        return buffer;
+    };
+    if small.as_mut().append_range(&buffer, 0, len) {
+        small
+    } else {
+        buffer
+    }
 }
 
 /// Sleeps until there is credit, and room for what it lets pass, or the connection has ended.

@@ -52,7 +52,7 @@ pub(super) enum Stage {
     /// `Connecting`, and not `Closing`.
     Connected(Link),
     /// Is closed for its program, and waits for the peer's last word, or has its own still to
-    /// say. INVARIANT: the phase is `Closing`; or `Closed`, and packets are left to be sent.
+    /// say. INVARIANT: the phase is `Closing`; or `Closed`, and packets are pending.
     Closing(Link),
     /// Takes connections.
     Listening(Listener),
@@ -181,7 +181,7 @@ impl State {
             }
             (Stage::Closing(mut link), Phase::Closed(_)) => {
                 link.end();
-                if link.has_outgoing() {
+                if link.has_pending() {
                     Stage::Closing(link)
                 } else {
                     Stage::Closed
@@ -219,6 +219,12 @@ impl State {
             verdict = link.packet(sock, header);
             if verdict == Payload::Deliver {
                 keep(&mut link.queue);
+            } else if header.len > 0 && link.is_local() {
+                // The peer may have sent it before it could hear that this end was closed. It is
+                // not to believe that its bytes were taken.
+                if let Some(control) = link.wire.timeout() {
+                    link.send_control(sock, control);
+                }
             }
         }
         self.settle(sock, verdict == Payload::Deliver);
@@ -228,9 +234,9 @@ impl State {
         }
     }
 
-    /// Takes out the packets that were left to be sent when the lock is given up.
-    pub(super) fn take_outgoing(&mut self, sock: &Sock<Vsock>) -> Option<Outgoing<Context>> {
-        let outgoing = self.link_mut()?.take_outgoing(sock);
+    /// Takes out the packets that are pending until the lock is given up.
+    pub(super) fn take_pending(&mut self, sock: &Sock<Vsock>) -> Option<Outgoing<Context>> {
+        let outgoing = self.link_mut()?.take_pending(sock);
         self.settle(sock, false);
         outgoing
     }

@@ -4,10 +4,13 @@
 //!
 //! Nothing is queued on the way, and no work is scheduled: whoever sends takes the spinlock of the
 //! receiving socket and delivers. Two such spinlocks are never held together. Payload is sent by
-//! tasks that own their socket, whose spinlock is free; packets without payload may have to be sent
-//! with it held, so they are left here until it is given up. In what order they then arrive does
-//! not matter: a half that was shut down stays so, a reset ends everything, credit is looked up by
-//! the receiver, and payload that was sent before is there already.
+//! tasks that own their socket, whose spinlock is free. Packets without payload may come up while it
+//! is held, so they are pending here until it is given up.
+//!
+//! Two of those may pass each other, then: the ones that one task took out, and the ones that came
+//! up since. Payload that was sent before either is there already. Credit is looked up by the
+//! receiver, and a half that was shut down stays so. A reset ends everything, and a shutdown that it
+//! passes would have come from an end that is lost in the same moment.
 
 use super::{
     Incoming,
@@ -28,12 +31,12 @@ use kernel::sync::aref::ARef;
 /// The way to the socket at the other end of a connection.
 pub(crate) struct Loopback<R: Receiver> {
     peer: ARef<Sock<R::Protocol>>,
-    left: Left,
+    pending: Pending,
 }
 
-/// Packets that are left to be sent.
+/// Packets that are to be delivered when no spinlock is held.
 #[derive(Default)]
-struct Left {
+struct Pending {
     credit: bool,
     shutdown: Option<Halves>,
     reset: bool,
@@ -44,50 +47,60 @@ impl<R: Receiver> Loopback<R> {
     pub(crate) fn new(peer: ARef<Sock<R::Protocol>>) -> Self {
         Loopback {
             peer,
-            left: Left::default(),
+            pending: Pending::default(),
         }
     }
 
-    /// Delivers a packet with payload. Process context.
+    /// Delivers a packet with payload, whose header is as its sender sees it. Returns whether there
+    /// still was a connection to take it. Process context.
     pub(crate) fn send(
         &self,
         _: SpinlockFree<'_>,
         from: &Sock<R::Protocol>,
         header: &Header,
         payload: SkBuff,
-    ) {
-        R::receive_local(&self.peer, from, header, &mut Incoming::from_local(payload));
+    ) -> bool {
+        let mut payload = Incoming::from_local(payload);
+        R::receive_local(&self.peer, from, &header.to_receiver(), &mut payload)
     }
 
-    /// Leaves a packet without payload to be sent when no lock is held. Returns whether there is
-    /// something to be sent: what opens a connection is not, since that is done in one step, and
-    /// neither are questions about credit, which can be looked up.
-    pub(crate) fn leave(&mut self, control: Control) -> bool {
+    /// Leaves a packet without payload to be delivered when no lock is held. Returns whether there is
+    /// something to be delivered: what opens a connection is not, since that is done in one step,
+    /// and neither is a question about credit, which is looked up.
+    pub(crate) fn queue(&mut self, control: Control) -> bool {
+        let pending = &mut self.pending;
         match control {
             Control::Request | Control::Response | Control::CreditRequest => return false,
-            Control::CreditUpdate => self.left.credit = true,
-            Control::Shutdown(halves) => self.left.shutdown = Some(halves),
-            Control::Reset => self.left.reset = true,
+            Control::CreditUpdate => pending.credit = true,
+            Control::Shutdown(halves) => pending.shutdown = Some(halves),
+            Control::Reset => {
+                // The peer is not to take the end for an orderly one.
+                pending.shutdown = None;
+                pending.reset = true;
+            }
         }
         true
     }
 
-    /// Whether packets were left to be sent.
-    pub(crate) fn has_left(&self) -> bool {
-        self.left.credit || self.left.shutdown.is_some() || self.left.reset
+    /// Whether packets are pending.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.pending.credit || self.pending.shutdown.is_some() || self.pending.reset
     }
 
-    /// Takes out what was left. `header` makes the header of a packet.
-    pub(crate) fn take_left(&mut self, mut header: impl FnMut(Control) -> Header) -> Outgoing<R> {
-        let left = core::mem::take(&mut self.left);
+    /// Takes out what is pending. `header` makes the header of a packet, as its sender sees it.
+    pub(crate) fn take_pending(
+        &mut self,
+        mut header: impl FnMut(Control) -> Header,
+    ) -> Outgoing<R> {
+        let pending = core::mem::take(&mut self.pending);
         Outgoing {
             peer: self.peer.clone(),
             headers: [
-                left.credit.then_some(Control::CreditUpdate),
-                left.shutdown.map(Control::Shutdown),
-                left.reset.then_some(Control::Reset),
+                pending.credit.then_some(Control::CreditUpdate),
+                pending.shutdown.map(Control::Shutdown),
+                pending.reset.then_some(Control::Reset),
             ]
-            .map(|control| control.map(&mut header)),
+            .map(|control| control.map(|control| header(control).to_receiver())),
         }
     }
 }
@@ -102,8 +115,10 @@ pub(crate) struct Outgoing<R: Receiver> {
 impl<R: Receiver> Outgoing<R> {
     /// Delivers the packets. The caller holds no spinlock of a socket. Process context or BH.
     pub(crate) fn deliver(self, from: &Sock<R::Protocol>) {
+        let mut nothing = Incoming::NOTHING;
         for header in self.headers.iter().flatten() {
-            R::receive_local(&self.peer, from, header, &mut { Incoming::NOTHING });
+            // They go to a connection that may have ended meanwhile, which is all right.
+            let _ = R::receive_local(&self.peer, from, header, &mut nothing);
         }
     }
 }

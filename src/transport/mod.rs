@@ -62,7 +62,7 @@ pub(crate) trait Receiver: Send + Sync + Sized + 'static {
     ) -> Option<HeaderBytes>;
 
     /// A packet from the connection of `from` for that of `to`, both of this machine. The credit in
-    /// the header may be out of date by now.
+    /// the header may be out of date by now. Returns false if `to` has no connection any more.
     ///
     /// Process context or BH. The caller holds no spinlock of a socket; it may own `from`.
     fn receive_local(
@@ -70,7 +70,7 @@ pub(crate) trait Receiver: Send + Sync + Sized + 'static {
         from: &Sock<Self::Protocol>,
         header: &Header,
         payload: &mut Incoming,
-    );
+    ) -> bool;
 
     /// A packet was dropped before it reached a connection. Any context.
     fn count_drop(&self, reason: DropReason);

@@ -475,3 +475,29 @@ fn another_window_makes_small_news_large() {
     let grown = packet(Operation::CreditUpdate, 0, 0, credit(90, 0));
     assert_eq!(connection.packet(&grown), NOTHING);
 }
+
+#[test]
+fn refused_payload_ends_the_connection_as_a_reset_does() {
+    let mut connection = established(100, 100);
+    assert!(connection.data(10).is_some());
+    connection.payload_refused();
+    assert_eq!(connection.phase(), Phase::Closed(Cause::Reset));
+    assert!(connection.send_ended() && connection.receive_ended());
+    // Later it changes nothing.
+    let mut connection = established(100, 100);
+    let _ = connection.close(false);
+    connection.payload_refused();
+    assert_eq!(connection.phase(), Phase::Closing);
+}
+
+#[test]
+fn what_is_looked_up_is_what_a_packet_would_say() {
+    let mut connection = established(100, 100);
+    let _ = arrives(&mut connection, Operation::ReadWrite, 0, 10);
+    let _ = connection.read(10, 1);
+    assert_eq!(connection.announce(), credit(100, 10));
+    assert_eq!(
+        connection.control(Control::CreditUpdate).credit,
+        credit(100, 10)
+    );
+}

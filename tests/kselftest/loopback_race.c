@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Calls on both ends of a connection over loopback in the same moment, again and
+ * again with another distance in time.
+ */
+#include "vsock_harness.h"
+
+#include <stdatomic.h>
+
+#define ROUNDS	1000
+
+FIXTURE(loopback_race)
+{
+};
+
+FIXTURE_SETUP(loopback_race)
+{
+}
+
+FIXTURE_TEARDOWN(loopback_race)
+{
+}
+
+/* A thread that closes @fd some turns of a loop after @go. */
+struct closer {
+	int fd;
+	int turns;
+	atomic_int ready, go;
+};
+
+static void spin(int turns)
+{
+	/* The compiler is to see something done. */
+	while (turns-- > 0)
+		__asm__ volatile("" : : "r"(turns));
+}
+
+static void *close_it(void *arg)
+{
+	struct closer *closer = arg;
+
+	atomic_store(&closer->ready, 1);
+	while (!atomic_load(&closer->go))
+		;
+	spin(closer->turns);
+	close(closer->fd);
+	return NULL;
+}
+
+/*
+ * Bytes that send() took and that the closing end did not read are not lost in
+ * silence: the sender is told with ECONNRESET.
+ */
+TEST_F_TIMEOUT(loopback_race, send_against_close, 120)
+{
+	int silent = 0;
+
+	for (int round = 0; round < ROUNDS; round++) {
+		struct closer closer = { .turns = round * 37 % 4000 };
+		int fds[2], sent = 0, told = 0;
+		pthread_t thread;
+		char byte;
+
+		ASSERT_EQ(0, vsock_pair(VMADDR_CID_LOCAL, 0, fds));
+		closer.fd = fds[1];
+		ASSERT_EQ(0, pthread_create(&thread, NULL, close_it, &closer));
+		while (!atomic_load(&closer.ready))
+			;
+		atomic_store(&closer.go, 1);
+		spin(round * 91 % 4000);
+		for (int i = 0; i < 2; i++) {
+			if (send(fds[0], "x", 1, MSG_NOSIGNAL) == 1)
+				sent++;
+			else if (errno == ECONNRESET)
+				told++;
+		}
+		pthread_join(thread, NULL);
+		if (recv(fds[0], &byte, 1, 0) < 0 && errno == ECONNRESET)
+			told++;
+		if (sent && !told)
+			silent++;
+		close(fds[0]);
+	}
+	EXPECT_EQ(0, silent);
+}
+
+/* What has come in the moment before shutdown(SHUT_RD) stays readable. */
+TEST_F_TIMEOUT(loopback_race, send_against_shutdown, 120)
+{
+	for (int round = 0; round < ROUNDS / 4; round++) {
+		int fds[2];
+		char byte;
+
+		ASSERT_EQ(0, vsock_pair(VMADDR_CID_LOCAL, 0, fds));
+		ASSERT_EQ(1, send(fds[0], "x", 1, 0));
+		ASSERT_EQ(0, shutdown(fds[1], SHUT_RD));
+		EXPECT_EQ(1, recv(fds[1], &byte, 1, 0));
+		EXPECT_EQ(0, recv(fds[1], &byte, 1, 0));
+		close(fds[0]);
+		close(fds[1]);
+	}
+}
+
+static atomic_bool resizing;
+
+static void *resize(void *arg)
+{
+	int fd = *(int *)arg;
+
+	while (atomic_load(&resizing)) {
+		set_buffer(fd, SO_VM_SOCKETS_BUFFER_SIZE, 1 << 30);
+		set_buffer(fd, SO_VM_SOCKETS_BUFFER_SIZE, KIB(4));
+	}
+	return NULL;
+}
+
+/* No connection gets a buffer beyond the maximum of its listener's. */
+TEST_F_TIMEOUT(loopback_race, accept_against_resize, 120)
+{
+	int beyond = 0, listener;
+	unsigned int port;
+	pthread_t thread;
+
+	listener = vsock_listener(&port, 16);
+	ASSERT_LE(0, listener);
+	atomic_store(&resizing, true);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, resize, &listener));
+	for (int round = 0; round < ROUNDS * 4; round++) {
+		int fd = vsock_stream(0), child;
+		uint64_t size = 0;
+
+		ASSERT_EQ(0, vsock_connect(fd, VMADDR_CID_LOCAL, port));
+		child = accept(listener, NULL, NULL);
+		ASSERT_LE(0, child);
+		ASSERT_EQ(0, get_buffer(child, SO_VM_SOCKETS_BUFFER_SIZE, &size));
+		if (size > DEFAULT_BUFFER)
+			beyond++;
+		close(fd);
+		close(child);
+	}
+	atomic_store(&resizing, false);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, beyond);
+	close(listener);
+}
+
+TEST_HARNESS_MAIN

@@ -48,6 +48,10 @@ test: guest ## All tests; ends with "N passed, N failed"
 test-quick: guest ## All tests but what takes long: the checks of the tree and of the set-up among it
 	@tests/run
 
+.PHONY: seed
+seed: guest ## Break each behaviour of docs/behaviour.md, and see its tests fail
+	@tests/seed
+
 .PHONY: check
 check: setup ## Format, lints and documentation of all languages, and the floors' rules
 	@scripts/check

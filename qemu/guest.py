@@ -116,14 +116,16 @@ def _command(topology, image):
 
 
 class Run:
-    """One boot of a guest, in a topology, with its logs in a directory."""
+    """One boot of a guest, in a topology, with its logs in a directory. `more` adds
+    to what it boots from, an archive."""
 
-    def __init__(self, topology, logs, scripts):
+    def __init__(self, topology, logs, scripts, more=lambda archive: None):
         known = topologies()
         if topology not in known:
             raise GuestFailed(f"there is no topology '{topology}'; there are: {', '.join(known)}")
         self._topology = known[topology]
         self._scripts = scripts
+        self._more = more
         self.logs = pathlib.Path(logs)
         shutil.rmtree(self.logs, ignore_errors=True)
         self.logs.mkdir(parents=True)
@@ -131,7 +133,7 @@ class Run:
     def _pack(self, directory, limit=0, interactive=False):
         """Writes what the run boots from into the directory; gives its path."""
         image = directory / "initramfs"
-        pack(image, self._scripts)
+        pack(image, self._scripts, self._more)
         if not self._topology.get("nested"):
             return image
         outer = directory / "host-initramfs"

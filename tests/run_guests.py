@@ -16,6 +16,7 @@ import tomllib
 
 CLONE = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CLONE / "qemu"))
+import behaviour  # noqa: E402
 import guest  # noqa: E402
 import host  # noqa: E402
 import results  # noqa: E402
@@ -204,14 +205,29 @@ def host_suites():
     return suites
 
 
+def behaviours(by_topology, suites):
+    """A test for each row of docs/behaviour.md: that it is held by tests, and that
+    those of them which were to run have passed."""
+    ran = {suite["name"] for members in by_topology.values() for suite in members
+           if "driver" not in suite}
+    passed = {suite.name: suite.names for suite in suites if suite.name in ran}
+    table = run_ktap.Suite("behaviour")
+    table.passed = behaviour.check(passed, table.fail)
+    show(table)
+    return table
+
+
 def main():
     """Runs everything; the exit status is 0 when nothing failed."""
-    by_topology = read_suites(os.environ.get("SUITE") or None, "--quick" in sys.argv)
+    wanted = os.environ.get("SUITE") or None
+    by_topology = read_suites(wanted, "--quick" in sys.argv)
     cases = vsock_test.VsockTest()
     suites = host_suites()
     for topology, members in by_topology.items():
         suites += run_topology(topology, members, cases)
     suites += cases.suites()
+    if not wanted:
+        suites.append(behaviours(by_topology, suites))
 
     cases.show()
     width = max([len(suite.name) for suite in suites], default=5)

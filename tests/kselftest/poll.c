@@ -358,6 +358,44 @@ TEST(epoll_writable_again)
 	free(data);
 }
 
+static ssize_t call_epoll_wait(struct caller *caller)
+{
+	struct epoll_event event;
+
+	return epoll_wait(caller->fd, &event, 1, PATIENCE_MS);
+}
+
+/* EPOLLEXCLUSIVE: an arrival wakes one of those who wait, the end all. */
+TEST_F(echo, exclusive)
+{
+	struct caller callers[3];
+	int woken = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(callers); i++) {
+		int epoll = epoll_create1(0);
+
+		callers[i] = (struct caller) {
+			.call = call_epoll_wait, .fd = epoll,
+		};
+		ASSERT_EQ(0, watch(epoll, self->fd, EPOLLIN | EPOLLET |
+				   EPOLLEXCLUSIVE));
+		ASSERT_TRUE(caller_start(&callers[i]));
+		ASSERT_FALSE(caller_is_done(&callers[i]));
+	}
+	ASSERT_EQ(0, send_all(self->fd, self->data, 1));
+	ASSERT_TRUE(wait_queued(self->fd, 1));
+	sleep_ms(2 * SETTLE_MS);
+	for (size_t i = 0; i < ARRAY_SIZE(callers); i++)
+		woken += caller_is_done(&callers[i]);
+	EXPECT_EQ(1, woken);
+	ASSERT_EQ(0, shutdown(self->fd, SHUT_RDWR));
+	for (size_t i = 0; i < ARRAY_SIZE(callers); i++) {
+		ASSERT_TRUE(caller_join(&callers[i]));
+		EXPECT_EQ(1, callers[i].result);
+		close(callers[i].fd);
+	}
+}
+
 /* SIGIO for the owner of the descriptor when data arrive. */
 TEST_F(echo, sigio)
 {

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Reads the table of docs/behaviour.md and checks it: each row has tests and a fault that
+are there, and after a run each of its tests that should have run has passed."""
+
+import dataclasses
+import pathlib
+import re
+import tomllib
+
+CLONE = pathlib.Path(__file__).resolve().parent.parent
+TABLE = "docs/behaviour.md"
+TEST = re.compile(r"^TEST(?:_F(?:_TIMEOUT)?)?\((?:(\w+),\s*)?(\w+)", re.MULTILINE)
+VARIANT = re.compile(r"^FIXTURE_VARIANT_ADD\((\w+),\s*(\w+)\)", re.MULTILINE)
+
+
+@dataclasses.dataclass
+class Row:
+    """A behaviour, its tests as SUITE:TEST, and the fault that breaks it."""
+    name: str
+    tests: list
+    fault: str
+
+
+def rows():
+    """The rows of the table; a line of it that is none gives an empty row."""
+    found = []
+    for line in (CLONE / TABLE).read_text().splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        if not line.startswith("|") or cells[:1] == ["id"] or set("".join(cells)) <= set("-"):
+            continue
+        cells += [""] * (4 - len(cells))
+        found.append(Row(cells[0], cells[2].split(), cells[3]))
+    return found
+
+
+def source(suite):
+    """The source of the program that a suite runs, if it is in C."""
+    words = [suite["program"], *map(str, suite.get("args", []))]
+    # A program that runs a suite names it last.
+    program = words[-1].rpartition("/")[2] if len(words) > 2 else words[0]
+    return CLONE / f"tests/kselftest/{program}.c"
+
+
+def tests_of(suite):
+    """The names of a suite's tests, with each variant and without."""
+    path = source(suite)
+    if not path.exists():
+        return set()
+    text = path.read_text()
+    names = {f"{fixture or 'global'}.{name}" for fixture, name in TEST.findall(text)}
+    variants = VARIANT.findall(text)
+    return names | {f"{fixture}.{variant}.{name.partition('.')[2]}" for name in names
+                    for fixture, variant in variants if name.startswith(f"{fixture}.")}
+
+
+def matches(test, name):
+    """Whether a test of the table, FIXTURE.TEST or FIXTURE.VARIANT.TEST, is this one."""
+    fixture, _, rest = test.partition(".")
+    return name == test or re.fullmatch(rf"{fixture}\.\w+\.{re.escape(rest)}", name) is not None
+
+
+def read_suites():
+    """The suites by name."""
+    with open(CLONE / "tests/suites.toml", "rb") as file:
+        return {suite["name"]: suite for suite in tomllib.load(file)["suite"]}
+
+
+def read_faults():
+    """The faults by name."""
+    with open(CLONE / "tests/faults.toml", "rb") as file:
+        return tomllib.load(file)
+
+
+def mistakes(row, suites, faults):
+    """What is wrong with a row as it stands, a sentence each."""
+    if not row.tests:
+        yield "the row has no test"
+    for test in row.tests:
+        suite, _, name = test.partition(":")
+        if suite not in suites:
+            yield f"there is no suite '{suite}'"
+        elif name not in tests_of(suites[suite]):
+            yield f"{suite} has no test '{name}'"
+    if row.fault not in faults:
+        yield f"there is no fault '{row.fault}' in tests/faults.toml"
+    elif not set(faults[row.fault]["seen"]) & set(row.tests):
+        yield f"no test of the row is to see the fault '{row.fault}'"
+
+
+def unheld(row, passed):
+    """The tests of a row that should have run and have not passed, a sentence each."""
+    for test in row.tests:
+        suite, _, name = test.partition(":")
+        if suite in passed and not any(matches(name, one) for one in passed[suite]):
+            yield f"{test} did not run and pass"
+
+
+def check(passed, fail):
+    """Checks the table; gives how many rows are good, and tells `fail` of the others.
+    `passed` has the names of the tests that passed, by suite, for each that was to run."""
+    suites, faults = read_suites(), read_faults()
+    good, table = 0, rows()
+    names = [row.name for row in table]
+    for row in table:
+        wrong = [*mistakes(row, suites, faults), *unheld(row, passed)]
+        if names.count(row.name) > 1:
+            wrong.append("two rows have this id")
+        if wrong:
+            fail("\n".join([f"{row.name}: {wrong[0]}", *wrong[1:]]))
+        else:
+            good += 1
+    for fault in set(faults) - {row.fault for row in table}:
+        fail(f"no row of {TABLE} has the fault '{fault}'")
+    if not table:
+        fail(f"{TABLE} has no rows")
+    return good

@@ -123,15 +123,15 @@ impl Link {
     }
 
     /// Sends `payload` in a packet of its own. `header` is from [`Connection::data`]. Returns false if
-    /// the peer is known to have closed: then the connection has ended with that.
+    /// the peer turned out to be closed.
     pub(super) fn send_payload(
-        &mut self,
+        &self,
         sock: &Sock<Vsock>,
         spinlock: SpinlockFree<'_>,
         header: &Header,
         mut payload: SkBuff,
     ) -> bool {
-        let taken = match &self.carrier {
+        match &self.carrier {
             Carrier::Device { device, .. } => {
                 sock.charge(&mut payload);
                 device.send(header, payload);
@@ -142,11 +142,7 @@ impl Link {
                 loopback.send(spinlock, sock, header, payload)
             }
             Carrier::Loopback(None) => false,
-        };
-        if !taken {
-            self.wire.payload_refused();
         }
-        taken
     }
 
     /// Tells the peer of free space: now, or as soon as there is room in the transmit queue. At

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::net::{
     errno::{
+        ECONNRESET,
         EISCONN,
         EOPNOTSUPP, //
     },
@@ -86,6 +87,7 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
         }
         let at_most = sendable.min(len - sent);
         match packet(sock, link, spinlock, message, at_most) {
+            Ok(0) => refused(sock, &mut state),
             Ok(bytes) => sent += bytes,
             Err(error) => break Err(error),
         }
@@ -129,6 +131,16 @@ fn packet(
     } else {
         Ok(0)
     }
+}
+
+/// The peer turned out to be closed: what was sent to it is lost, in order or not, and its word of
+/// that is still under way. What it sent before is here already.
+fn refused(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>) {
+    state.flush_backlog();
+    if let Ok(link) = state.connected() {
+        link.wire.payload_refused();
+    }
+    sock.set_error(ECONNRESET);
 }
 
 /// The same payload in a buffer of its size, if there is memory for one.

@@ -21,7 +21,10 @@ FIXTURE_TEARDOWN(loopback_race)
 {
 }
 
-/* A thread that closes @fd some turns of a loop after @go. */
+/* What the closing end has sent before. */
+#define BEFORE	100
+
+/* A thread that sends BEFORE bytes some turns of a loop after @go, and closes. */
 struct closer {
 	int fd;
 	int turns;
@@ -38,28 +41,31 @@ static void spin(int turns)
 static void *close_it(void *arg)
 {
 	struct closer *closer = arg;
+	char bytes[BEFORE] = "";
 
 	atomic_store(&closer->ready, 1);
 	while (!atomic_load(&closer->go))
 		;
 	spin(closer->turns);
+	send(closer->fd, bytes, sizeof(bytes), 0);
 	close(closer->fd);
 	return NULL;
 }
 
 /*
  * Bytes that send() took and that the closing end did not read are not lost in
- * silence: the sender is told with ECONNRESET.
+ * silence: the sender is told with ECONNRESET. What the closing end had sent is
+ * there all the same.
  */
 TEST_F_TIMEOUT(loopback_race, send_against_close, 120)
 {
-	int silent = 0;
+	int silent = 0, lost = 0;
 
 	for (int round = 0; round < ROUNDS; round++) {
 		struct closer closer = { .turns = round * 37 % 4000 };
 		int fds[2], sent = 0, told = 0;
 		pthread_t thread;
-		char byte;
+		char bytes[2 * BEFORE];
 
 		ASSERT_EQ(0, vsock_pair(VMADDR_CID_LOCAL, 0, fds));
 		closer.fd = fds[1];
@@ -75,13 +81,16 @@ TEST_F_TIMEOUT(loopback_race, send_against_close, 120)
 				told++;
 		}
 		pthread_join(thread, NULL);
-		if (recv(fds[0], &byte, 1, 0) < 0 && errno == ECONNRESET)
+		if (recv(fds[0], bytes, sizeof(bytes), MSG_WAITALL) != BEFORE)
+			lost++;
+		if (recv(fds[0], bytes, 1, 0) < 0 && errno == ECONNRESET)
 			told++;
 		if (sent && !told)
 			silent++;
 		close(fds[0]);
 	}
 	EXPECT_EQ(0, silent);
+	EXPECT_EQ(0, lost);
 }
 
 /* What has come in the moment before shutdown(SHUT_RD) stays readable. */

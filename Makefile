@@ -3,7 +3,11 @@
 
 .DEFAULT_GOAL := module
 MAKEFLAGS += --no-print-directory
-export KDIR SUITE FLIP_BYTE
+KERNEL ?= stock
+export KDIR SUITE FLIP_BYTE KERNEL
+ifeq ($(filter $(KERNEL),stock debug),)
+$(error KERNEL=$(KERNEL) is not known; say KERNEL=debug or leave it out)
+endif
 
 .PHONY: help
 help: ## This list
@@ -15,6 +19,7 @@ help: ## This list
 	@echo 'Variables:'
 	@echo '  KDIR=DIR      build against your own built kernel tree, with the tools of this machine'
 	@echo '  SUITE=NAME    test: run only this suite of tests/suites.toml, or those of a topology'
+	@echo '  KERNEL=debug  test, test-quick, boot, shell: on a kernel with all detectors on'
 	@echo '  PLAN=FILE     boot: the script to run in the guest'
 	@echo '  TOPOLOGY=NAME run, boot, shell, stress: one of qemu/topologies.toml; default: peer'
 	@echo '  STRESS_SECONDS=N, SEED=N  stress: how long each row takes, and its choices again'
@@ -41,7 +46,7 @@ run: guest ## Boot a guest, show the module at work against this host, power off
 	@scripts/in-root qemu/demonstration $(TOPOLOGY)
 
 .PHONY: test
-test: guest ## All tests; ends with "N passed, N failed"
+test: guest debugging ## All tests; ends with "N passed, N failed"
 	@tests/run --check
 
 .PHONY: test-quick
@@ -81,6 +86,18 @@ ifneq ($(KDIR),)
 endif
 	@scripts/module
 	@scripts/programs
+ifeq ($(KERNEL),debug)
+	@scripts/setup --debug
+	@scripts/module-debug
+endif
+
+# The debugging kernel and the modules for it, of which "make test" has a short run.
+.PHONY: debugging
+debugging: guest
+ifneq ($(KERNEL),debug)
+	@scripts/setup --debug
+	@scripts/module-debug
+endif
 
 .PHONY: clean
 clean: ## Remove build/: the module, the programs and the logs of runs

@@ -28,6 +28,8 @@ logs=$cache/log
 
 # The kernel's architecture and compiler, as the distribution builds it.
 kernel_make=(ARCH=x86_64 CC=x86_64-linux-gnu-gcc-14 LOCALVERSION=)
+# The same for the debugging kernel: KASAN with Rust needs clang.
+debug_make=(ARCH=x86_64 LLVM=1)
 
 # key FILE...: what a cache entry is named after, so that a change of the list
 # or script that makes an entry makes a new one.
@@ -38,6 +40,10 @@ key() {
 # The entries of the cache. An entry exists under its name only when it is whole.
 root_entry=$cache/root-$(key scripts/build-root scripts/packages)
 kernel_entry=$cache/kernel-$(key scripts/kernel-select scripts/kernel-unpack scripts/kernel-tree scripts/packages)
+# The debugging kernel is built from the source in the kernel's entry, whichever
+# release that is.
+debug_entry=$cache/debug-$(key kernel/debug.config scripts/kernel-debug scripts/kernel-debug-configure \
+	scripts/kernel-debug-build scripts/packages)-$(cat "$kernel_entry/release" 2>/dev/null || echo none)
 device_entry=$cache/device-$(key scripts/device scripts/packages)
 # What the names of entries begin with; nothing else in the cache is removed.
 kinds=(root kernel debug device target)

@@ -19,10 +19,10 @@ import tomllib
 
 import host
 import initramfs
+import kernels
 import nested
 
 CLONE = pathlib.Path(__file__).resolve().parent.parent
-KERNEL = pathlib.Path("/kernel")
 
 # Lines of the kernel's log that mean a fault, whatever a test made of them.
 FAULTS = re.compile(
@@ -30,7 +30,12 @@ FAULTS = re.compile(
     r"|Oops|general protection fault|stack segment|kernel BUG|Kernel panic|panicked at"
     r"|rust_kernel: |refcount_t: |list_(add|del) corruption|usercopy: |KASAN|UBSAN|slub"
     r"|unregister_netdevice: waiting|Unable to handle|page allocation failure)"
-    r"|^(WARNING: |BUG: |Oops)|Kernel panic - not syncing")
+    r"|^(WARNING: |BUG: |Oops)|Kernel panic - not syncing"
+    # What only the debugging kernel says.
+    r"|ODEBUG: |DMA-API: .*(: |err)|kmemleak: .*(new suspected|disabled|error|limit)"
+    r"|BUG: MAX_LOCK|lockdep: |INFO: lockdep")
+# From this line of the log on, faults are made on purpose.
+ON_PURPOSE = "rvsock-test: faults on purpose"
 
 
 # What QEMU takes beside the guest's memory, in MiB.
@@ -63,14 +68,26 @@ class Outcome:
         """The lines of the kernel's log that mean a fault; also of the host's
         kernel where that is a guest, too."""
         return [line.strip() for name in ("console.log", "host-console.log")
-                if (self.logs / name).exists()
-                for line in (self.logs / name).read_text(errors="replace").splitlines()
-                if FAULTS.search(line)]
+                for line in self._log(name)[0].splitlines() if FAULTS.search(line)]
+
+    def log(self):
+        """The log of the kernel under test."""
+        return self._log("console.log")[0]
+
+    def on_purpose(self):
+        """The kernel's log from the announcement of faults on; empty without one."""
+        return self._log("console.log")[1]
+
+    def _log(self, name):
+        path = self.logs / name
+        text = path.read_text(errors="replace") if path.exists() else ""
+        before, _, after = text.partition(ON_PURPOSE)
+        return before, after
 
 
-def pack(path, scripts, more=lambda archive: None):
-    """Writes the initramfs: init, programs, modules, these scripts by name, and
-    what `more` adds.
+def pack(path, scripts, kernel, more=lambda archive: None):
+    """Writes the initramfs: init, programs, the kernel's modules, these scripts by
+    name, and what `more` adds.
 
     init runs the one called "plan", or else the one called "play".
     """
@@ -81,13 +98,14 @@ def pack(path, scripts, more=lambda archive: None):
     archive.file("bin/busybox", "/usr/bin/busybox")
     archive.file("init", CLONE / "qemu/init")
     archive.file("plan-functions.sh", CLONE / "qemu/plan-functions.sh")
-    for module in sorted((KERNEL / "modules").glob("*.ko")):
+    if kernel.functions:
+        archive.file(kernel.functions, CLONE / "qemu" / kernel.functions)
+    for module in sorted((kernel.directory / "modules").glob("*.ko")):
         archive.file(f"modules/{module.name}", module)
-    built = CLONE / "build/rvsock.ko"
-    if built.exists():
+    for built in filter(pathlib.Path.exists, kernel.built):
         with tempfile.NamedTemporaryFile() as stripped:
             subprocess.run(["objcopy", "--strip-debug", built, stripped.name], check=True)
-            archive.file("modules/rvsock.ko", stripped.name)
+            archive.file(f"modules/{built.name}", stripped.name)
     for program in sorted((CLONE / "build/kselftest").glob("*")):
         if program.is_file() and os.access(program, os.X_OK):
             archive.file(f"tests/{program.name}", program)
@@ -97,21 +115,20 @@ def pack(path, scripts, more=lambda archive: None):
     archive.write(path)
 
 
-# Of every guest. QEMU emulates, also where KVM is there: no run depends on it. An
-# oops ends the run at once: what follows it in the same boot means nothing.
-COMMON = ["-accel", "tcg,thread=multi", "-nodefaults", "-display", "none", "-no-reboot",
-          "-append", "console=ttyS0 quiet oops=panic panic=-1"]
+# Of every guest. QEMU emulates, also where KVM is there: no run depends on it.
+COMMON = ["-accel", "tcg,thread=multi", "-nodefaults", "-display", "none", "-no-reboot"]
 
 
-def _command(topology, image):
+def _command(topology, image, kernel):
     if topology.get("nested"):
-        return nested.command(image, COMMON)
+        return nested.command(image, topology, COMMON)
     return [
         "qemu-system-x86_64", *COMMON,
         # With rdrand the guest's first random bytes do not wait for entropy.
         "-cpu", "qemu64,+rdrand",
         "-smp", str(topology["processors"]), "-m", str(topology["memory"]),
-        "-kernel", str(KERNEL / "vmlinuz"), "-initrd", str(image),
+        "-kernel", str(kernel.directory / "vmlinuz"), "-initrd", str(image),
+        "-append", kernel.arguments,
     ]
 
 
@@ -119,11 +136,13 @@ class Run:
     """One boot of a guest, in a topology, with its logs in a directory. `more` adds
     to what it boots from, an archive."""
 
-    def __init__(self, topology, logs, scripts, more=lambda archive: None):
+    def __init__(self, topology, logs, scripts, kernel=None, more=lambda archive: None):
         known = topologies()
         if topology not in known:
             raise GuestFailed(f"there is no topology '{topology}'; there are: {', '.join(known)}")
-        self._topology = known[topology]
+        self._kernel = kernel or kernels.chosen()
+        self._topology = dict(known[topology])
+        self._topology["memory"] = max(self._topology["memory"], self._kernel.memory)
         self._scripts = scripts
         self._more = more
         self.logs = pathlib.Path(logs)
@@ -133,12 +152,13 @@ class Run:
     def _pack(self, directory, limit=0, interactive=False):
         """Writes what the run boots from into the directory; gives its path."""
         image = directory / "initramfs"
-        pack(image, self._scripts, self._more)
+        pack(image, self._scripts, self._kernel, self._more)
         if not self._topology.get("nested"):
             return image
         outer = directory / "host-initramfs"
-        pack(outer, {}, lambda archive: nested.add(archive, image, self._topology, limit,
-                                                   interactive))
+        pack(outer, {}, kernels.STOCK,
+             lambda archive: nested.add(archive, image, self._kernel, self._topology, limit,
+                                        interactive))
         return outer
 
     def play(self):
@@ -146,7 +166,7 @@ class Run:
         with tempfile.TemporaryDirectory(prefix="guest-") as sockets:
             image = self._pack(pathlib.Path(sockets), interactive=True)
             with host.Host(self._topology, sockets, self.logs) as side:
-                return subprocess.call(_command(self._topology, image)
+                return subprocess.call(_command(self._topology, image, self._kernel)
                                        + ["-serial", "mon:stdio"] + side.device_arguments())
 
     def boot(self, limit, watch=lambda text: None):
@@ -162,7 +182,7 @@ class Run:
             # test, its logs are the host's, and it watches over the other's time.
             outer = "host-" if self._topology.get("nested") else ""
             with host.Host(self._topology, sockets, self.logs) as side:
-                command = _command(self._topology, image) + side.device_arguments() + [
+                command = _command(self._topology, image, self._kernel) + side.device_arguments() + [
                     "-chardev", f"socket,id=console,path={sockets}/console.sock,server=on,"
                     f"wait=off,logfile={self.logs}/{outer}console.log",
                     "-serial", "chardev:console",

@@ -11,15 +11,16 @@ import pathlib
 import re
 import subprocess
 
+import kernels
 import results
 
 CLONE = pathlib.Path(__file__).resolve().parent.parent
-KERNEL = pathlib.Path("/kernel")
 
 # More than one processor would be emulated in as many threads, and the inner
 # guest's switches between them have not been seen to work.
 PROCESSORS = 1
-MEMORY = 1536
+# Beyond that of the inner guest.
+MEMORY = 1024
 
 QEMU = "/usr/bin/qemu-system-x86_64"
 FIRMWARE = ("/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/linuxboot_dma.bin",
@@ -42,28 +43,30 @@ def _libraries(program):
     return tuple(re.findall(r"(/\S+) \(0x", listed))
 
 
-def add(archive, image, topology, limit, interactive):
+def add(archive, image, kernel, topology, limit, interactive):
     """Adds to the outer guest's archive what it runs the inner guest with."""
     archive.file("guest/initramfs", image)
-    archive.file("guest/vmlinuz", KERNEL / "vmlinuz")
+    archive.file("guest/vmlinuz", kernel.directory / "vmlinuz")
     for path in (QEMU, *FIRMWARE, *_libraries(QEMU)):
         archive.file(path.lstrip("/"), path)
     archive.file("host-agent.sh", CLONE / "qemu/host-agent.sh")
     settings = {
         "guest_memory": topology["memory"], "guest_processors": topology["processors"],
         "guest_limit": f"{limit:.0f}", "guest_interactive": int(interactive),
+        "guest_arguments": f"'{kernel.arguments}'",
     }
     plan = "".join(f"{name}={value}\n" for name, value in settings.items())
     plan += (CLONE / "qemu/plans/nested-host.sh").read_text()
     archive.text("play" if interactive else "plan", plan)
 
 
-def command(image, common):
+def command(image, topology, common):
     """QEMU's command line for the outer guest; `common` is what all guests have."""
     return [
         "qemu-system-x86_64", *common, "-cpu", "max,+svm",
-        "-smp", str(PROCESSORS), "-m", str(MEMORY),
-        "-kernel", str(KERNEL / "vmlinuz"), "-initrd", str(image),
+        "-smp", str(PROCESSORS), "-m", str(MEMORY + topology["memory"]),
+        "-kernel", str(kernels.STOCK.directory / "vmlinuz"), "-initrd", str(image),
+        "-append", kernels.STOCK.arguments,
     ]
 
 

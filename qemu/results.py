@@ -24,17 +24,21 @@ class Program:
 @dataclasses.dataclass
 class Results:
     """What a plan did. `loads` and `unloads` hold (module, status) in order;
-    `sockets` what `settle` found; `completed` whether the plan came to its end."""
+    `sockets` what `settle` found; `leaks` pairs of when and how many; `detectors`
+    whether each was on, and what that was seen by; `completed` whether the plan came
+    to its end."""
     programs: dict
     loads: list
     unloads: list
     sockets: list
+    leaks: list
+    detectors: dict
     completed: bool
 
 
 def parse(text):
     """Makes Results of the text of results.log."""
-    results = Results({}, [], [], [], False)
+    results = Results({}, [], [], [], [], {}, False)
     current = None
     for line in text.splitlines():
         if not line.startswith("##rvsock "):
@@ -56,6 +60,12 @@ def parse(text):
                 results.unloads.append((module, int(status)))
             case ["sockets", count]:
                 results.sockets.append(int(count))
+            case ["leaks", when, count]:
+                results.leaks.append((when, int(count)))
+            case ["detector", name, state, *detail]:
+                # One that was off once counts as off.
+                if results.detectors.get(name, (True,))[0]:
+                    results.detectors[name] = (state == "on", " ".join(detail))
             case ["completed"]:
                 results.completed = True
     return results

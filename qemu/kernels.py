@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The kernels that a guest can be booted with: the distribution's own, and the
+debugging kernel (KERNEL=debug), which is slower and needs more memory."""
+
+import dataclasses
+import os
+import pathlib
+
+CLONE = pathlib.Path(__file__).resolve().parent.parent
+
+
+# An oops ends the run at once: what follows it in the same boot means nothing.
+ARGUMENTS = "console=ttyS0 quiet oops=panic panic=-1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """A kernel, and what a run on it has to know."""
+    name: str
+    # Where release, vmlinuz and modules/ are, and the modules that are built for it.
+    directory: pathlib.Path
+    built: tuple
+    # The least memory (MiB) of a guest, and the kernel's command line.
+    memory: int = 0
+    arguments: str = ARGUMENTS
+    # By how much everything in it takes longer.
+    patience: int = 1
+    # Functions for plans that only this kernel has a use for, and what a plan does
+    # with them when its suites have run.
+    functions: str | None = None
+    before_unload: tuple = ()
+    after_unload: tuple = ()
+
+    @property
+    def debug(self):
+        """Whether this is the debugging kernel."""
+        return self.name == "debug"
+
+
+STOCK = Kernel("stock", pathlib.Path("/kernel"), (CLONE / "build/rvsock.ko",))
+DEBUG = Kernel(
+    "debug", pathlib.Path("/kernel-debug"),
+    (CLONE / "build/debug/rvsock.ko", CLONE / "build/debug/detectors/detectors.ko"),
+    memory=1024,
+    # KASAN reports each fault, not only the first.
+    arguments=f"{ARGUMENTS} kasan_multi_shot",
+    patience=6,
+    functions="detector-functions.sh",
+    before_unload=("detectors", "leaks loaded"),
+    after_unload=("leaks unloaded", "detectors"))
+
+
+def chosen():
+    """The kernel that KERNEL names; the stock kernel when it names none."""
+    return DEBUG if os.environ.get("KERNEL") == "debug" else STOCK

@@ -3,7 +3,9 @@
 """Runs the suites of tests/suites.toml, each topology in one boot with one plan,
 and sums them up with what the host's tests left in build/runs/test.
 
-Runs in the build root; tests/run is what a person starts.
+They run on the kernel that KERNEL names; without it on the stock kernel, and then,
+but for --quick, those that are marked for it on the debugging kernel. Runs in the
+build root; tests/run is what a person starts.
 """
 
 import itertools
@@ -19,13 +21,17 @@ sys.path.insert(0, str(CLONE / "qemu"))
 import behaviour  # noqa: E402
 import guest  # noqa: E402
 import host  # noqa: E402
+import kernels  # noqa: E402
 import results  # noqa: E402
+import run_detectors  # noqa: E402
 import run_ktap  # noqa: E402
 import vsock_test  # noqa: E402
 
 LOGS = CLONE / "build/runs/test"
 BOOT_SECONDS = 60
 SETTLE_SECONDS = 15
+# Looking for leaks with the module loaded and after, on the debugging kernel.
+LEAKS_SECONDS = 240
 DETAILED = 5  # failures of a suite that are printed with their reasons
 # What is loaded for a suite: what is under test, or the kernel's own in its place.
 DRIVERS = {
@@ -43,11 +49,10 @@ def select(suites, wanted):
         if suite["name"].startswith(f"{wanted}_") or suite["topology"] == wanted]
 
 
-def read_suites(wanted, quick):
-    """The suites by topology; a mistake in the file ends the run with a sentence."""
+def read_suites(wanted):
+    """The suites; a mistake in the file ends the run with a sentence."""
     with open(CLONE / "tests/suites.toml", "rb") as file:
         suites = tomllib.load(file).get("suite", [])
-    by_topology = {}
     for suite in suites:
         for field in ("name", "program", "topology", "timeout"):
             if field not in suite:
@@ -58,20 +63,38 @@ def read_suites(wanted, quick):
         if suite.get("driver", "rvsock") not in DRIVERS:
             sys.exit(f"error: tests/suites.toml: suite {suite['name']}: the driver is one of "
                      f"{', '.join(DRIVERS)}")
+        if suite.get("debug") not in (None, "short", "only"):
+            sys.exit(f"error: tests/suites.toml: suite {suite['name']}: 'debug' is \"short\" "
+                     "or \"only\"")
     names = [suite["name"] for suite in suites]
     if len(set(names)) != len(names):
         sys.exit("error: tests/suites.toml: two suites have the same name")
+    if wanted and wanted != "detectors" and not select(suites, wanted) and \
+            not (LOGS / f"{wanted}.host").exists():
+        sys.exit(f"error: there is no suite '{wanted}'; there are: "
+                 f"{', '.join(['check', 'setup', 'runner', 'protocol', 'peer', 'detectors', *names])}")
+    return suites
+
+
+def by_topology(suites):
+    """Suites by the boot that they share."""
+    sorted_ = {}
+    for suite in suites:
+        sorted_.setdefault(suite["topology"], []).append(suite)
+    return sorted_
+
+
+def choose(suites, kernel, wanted, quick):
+    """Those that run on the kernel that was asked for."""
     for suite in select(suites, wanted):
         slow = guest.topologies()[suite["topology"]].get("slow") or "driver" in suite
-        if wanted or not quick or not slow:
-            by_topology.setdefault(suite["topology"], []).append(suite)
-    if wanted and not by_topology and not (LOGS / f"{wanted}.host").exists():
-        sys.exit(f"error: there is no suite '{wanted}'; there are: "
-                 f"{', '.join(['check', 'setup', 'protocol', 'peer', *names])}")
-    return by_topology
+        # What the kernel's own driver does on the debugging kernel is of no use.
+        fits = "driver" not in suite if kernel.debug else suite.get("debug") != "only"
+        if fits and (wanted or not quick or not slow):
+            yield suite
 
 
-def make_plan(suites, cases):
+def make_plan(suites, cases, kernel):
     """The plan that runs these suites, how long it may take, and the drivers that
     it loads in turn: one once for all suites with the same parameters."""
     groups = {}
@@ -79,6 +102,7 @@ def make_plan(suites, cases):
         key = (suite.get("driver", "rvsock"), suite.get("module_parameters", ""))
         groups.setdefault(key, []).append(suite)
     lines, limit, drivers = [], BOOT_SECONDS, []
+    lines.append(f"export RVSOCK_PATIENCE={kernel.patience}")
     # What is under test comes first.
     for (driver, parameters), members in sorted(groups.items(), reverse=True):
         family = re.search(r"\bfamily=(\d+)", parameters)
@@ -92,13 +116,17 @@ def make_plan(suites, cases):
             if "cell" in suite:
                 arguments = [*arguments, *cases.picked()]
             program = shlex.join([f"/tests/{suite['program']}", *map(str, arguments)])
-            lines.append(f"run {suite['name']} {suite['timeout']} {program}")
+            lines.append(f"run {suite['name']} {suite['timeout'] * kernel.patience} {program}")
             limit += suite["timeout"]
         # The kernel's own is the last, and its sockets need not be waited for.
         if driver == "rvsock":
-            lines += ["settle", "unload rvsock"]
+            lines += ["settle", *kernel.before_unload, "unload rvsock", *kernel.after_unload]
             limit += SETTLE_SECONDS
     lines.append("tell completed")
+    limit *= kernel.patience
+    if kernel.debug:
+        lines.append("prove")
+        limit += LEAKS_SECONDS * drivers.count("rvsock")
     return "\n".join(lines) + "\n", limit, drivers
 
 
@@ -145,13 +173,15 @@ def show(suite):
     sys.stdout.flush()
 
 
-def run_topology(topology, suites, cases):
+def run_topology(topology, suites, cases, booted):
     """Boots the topology once; gives its suites, and one for the kernel itself."""
-    plan, limit, drivers = make_plan(suites, cases)
-    print(f"booting '{topology}' for {len(suites)} suites, at most {limit:.0f} s", flush=True)
+    plan, limit, drivers = make_plan(suites, cases, booted)
+    on = " on the debugging kernel" if booted.debug else ""
+    print(f"booting '{topology}'{on} for {len(suites)} suites, at most {limit:.0f} s", flush=True)
     kernel = run_ktap.Suite(f"{topology}: kernel")
+    logs = LOGS / "debug" / topology if booted.debug else LOGS / topology
     try:
-        outcome = guest.Run(topology, LOGS / topology, {"plan": plan}).boot(limit, Progress(suites))
+        outcome = guest.Run(topology, logs, {"plan": plan}, booted).boot(limit, Progress(suites))
     except (guest.GuestFailed, host.HostFailed) as error:
         kernel.fail(str(error))
         show(kernel)
@@ -186,10 +216,19 @@ def run_topology(topology, suites, cases):
     kernel.check(told.completed and not outcome.timed_out,
                  f"the guest did not end its plan within {limit:.0f} s"
                  if outcome.timed_out else "the guest ended before its plan did")
+    if booted.debug:
+        run_detectors.judge(kernel, outcome, told, groups)
     show(kernel)
     if kernel.failed or any(suite.failed for suite in judged):
         print(f"  logs: {outcome.logs.relative_to(CLONE)}/console.log, results.log", flush=True)
     return [*judged, kernel]
+
+
+def debug_named(suites):
+    """The suites, told apart from those on the stock kernel."""
+    for suite in suites:
+        suite.name = f"debug: {suite.name}"
+    return suites
 
 
 def host_suites():
@@ -198,17 +237,17 @@ def host_suites():
     for path in sorted(LOGS.glob("*.host")):
         *lines, last = path.read_text(errors="replace").splitlines()
         status, seconds = (int(word) for word in last.split()[2:4])
-        count = run_ktap.ktap if path.stem in ("check", "setup") else run_ktap.cargo
+        count = run_ktap.ktap if path.stem in ("check", "setup", "runner") else run_ktap.cargo
         suite = count(path.stem, lines, status, seconds)
         show(suite)
         suites.append(suite)
     return suites
 
 
-def behaviours(by_topology, suites):
+def behaviours(chosen, suites):
     """A test for each row of docs/behaviour.md: that it is held by tests, and that
     those of them which were to run have passed."""
-    ran = {suite["name"] for members in by_topology.values() for suite in members
+    ran = {suite["name"] for members in chosen.values() for suite in members
            if "driver" not in suite}
     passed = {suite.name: suite.names for suite in suites if suite.name in ran}
     table = run_ktap.Suite("behaviour")
@@ -219,15 +258,27 @@ def behaviours(by_topology, suites):
 
 def main():
     """Runs everything; the exit status is 0 when nothing failed."""
-    wanted = os.environ.get("SUITE") or None
-    by_topology = read_suites(wanted, "--quick" in sys.argv)
+    wanted, quick = os.environ.get("SUITE") or None, "--quick" in sys.argv
+    if wanted == "detectors" and not kernels.chosen().debug:
+        sys.exit("error: the detectors are those of the debugging kernel: say KERNEL=debug as well")
+    known = read_suites(wanted)
     cases = vsock_test.VsockTest()
     suites = host_suites()
-    for topology, members in by_topology.items():
-        suites += run_topology(topology, members, cases)
+    booted = kernels.chosen()
+    chosen = by_topology(choose(known, booted, wanted, quick))
+    for topology, members in chosen.items():
+        suites += run_topology(topology, members, cases, booted)
     suites += cases.suites()
     if not wanted:
-        suites.append(behaviours(by_topology, suites))
+        suites.append(behaviours(chosen, suites))
+    if not booted.debug and not quick and not wanted:
+        booted = kernels.DEBUG
+        short = [suite for suite in known if suite.get("debug") == "short"]
+        for topology, members in by_topology(short).items():
+            suites += debug_named(run_topology(topology, members, cases, booted))
+    if booted.debug and wanted in (None, "detectors"):
+        suites.append(run_detectors.suite(LOGS / "debug"))
+        show(suites[-1])
 
     cases.show()
     width = max([len(suite.name) for suite in suites], default=5)

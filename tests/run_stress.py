@@ -18,7 +18,9 @@ CLONE = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CLONE / "qemu"))
 import guest  # noqa: E402
 import host  # noqa: E402
+import kernels  # noqa: E402
 import results  # noqa: E402
+import run_detectors  # noqa: E402
 import run_ktap  # noqa: E402
 
 LOGS = CLONE / "build/runs/stress"
@@ -67,14 +69,17 @@ def run(topology, seconds, seed):
     """One row of the table."""
     before = processor_seconds()
     mode, threads = ROWS[topology]
-    limit = seconds + EXTRA_SECONDS
+    kernel = kernels.chosen()
+    limit = seconds + EXTRA_SECONDS * kernel.patience
     plan = "\n".join([
         "load rvsock",
         f"run stress {limit} /tests/stress {mode} --seconds={seconds} --threads={threads} "
-        f"--seed={seed} --stall=60",
+        f"--seed={seed} --stall={60 * kernel.patience}",
         "echo; echo '# counters:'; cat /sys/kernel/debug/rvsock/counters",
-        "settle", "unload rvsock", "tell completed", ""])
-    outcome = guest.Run(topology, LOGS / topology, {"plan": plan}).boot(limit + 90)
+        "settle", *kernel.before_unload, "unload rvsock", *kernel.after_unload, "tell completed",
+        "prove" if kernel.debug else "", ""])
+    outcome = guest.Run(topology, LOGS / topology, {"plan": plan}).boot(
+        limit + 90 * kernel.patience)
     told = results.parse(outcome.results())
     program = told.programs.get("stress")
     reports = [f"kernel: {line}" for line in outcome.faults()]
@@ -90,6 +95,10 @@ def run(topology, seconds, seed):
     if not (told.completed and told.sockets == [0] and told.unloads == [("rvsock", 0)]):
         reports.append(f"sockets {told.sockets}, unloads {told.unloads}, "
                        f"plan {'' if told.completed else 'not '}completed")
+    if kernel.debug:
+        detectors = run_ktap.Suite("detectors")
+        run_detectors.judge(detectors, outcome, told, 1)
+        reports += detectors.failures
     return figures, reports
 
 
@@ -100,7 +109,7 @@ def main():
     parser.add_argument("--seed", type=lambda text: int(text, 0))
     parser.add_argument("--topology", action="append", choices=ROWS)
     arguments = parser.parse_args()
-    kernel = (guest.KERNEL / "release").read_text().strip()
+    kernel = (kernels.chosen().directory / "release").read_text().strip()
     shown = []
     for topology in arguments.topology or ROWS:
         seed = arguments.seed or secrets.randbits(32)

@@ -132,7 +132,7 @@ def boot(suites, batches, topology):
         for name in batches:
             archive.file(f"modules/{name}.ko", WORK / f"modules/{name}.ko")
 
-    run = guest.Run(topology, WORK / f"run-{topology}", {"plan": text}, add_modules)
+    run = guest.Run(topology, WORK / f"run-{topology}", {"plan": text}, more=add_modules)
     told = results.parse(run.boot(limit).results())
     for name, status in told.loads:
         if status:

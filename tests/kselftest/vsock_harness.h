@@ -6,6 +6,34 @@
 #include "kselftest_harness.h"
 #include "vsock_util.h"
 
+#include <stdlib.h>
+
+/*
+ * How many times as long things may take: the runner says so by RVSOCK_PATIENCE on
+ * a slow kernel. 1 otherwise.
+ */
+static inline int vsock_patience(void)
+{
+	const char *said = getenv("RVSOCK_PATIENCE");
+
+	return said && atoi(said) > 1 ? atoi(said) : 1;
+}
+
+/*
+ * Gives each test its longer time. Runs after the constructors, which have
+ * priorities, that list the tests.
+ */
+static void __attribute__((constructor)) vsock_be_patient(void)
+{
+	int patience = vsock_patience();
+	struct __fixture_metadata *fixture;
+	struct __test_metadata *test;
+
+	for (fixture = __fixture_list; fixture; fixture = fixture->next)
+		for (test = fixture->tests; test; test = test->next)
+			test->timeout *= patience;
+}
+
 /*
  * Connect @_fd to the host's service port with a command line (printf); the
  * test ends here if the host cannot be asked.

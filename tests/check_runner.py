@@ -1,0 +1,109 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""Tests of the runner's own judgement, on lines that kernels have logged and that
+plans have told. Prints KTAP. Runs in the build root, as the host's suite "runner"."""
+
+import pathlib
+import sys
+import tempfile
+
+CLONE = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(CLONE / "qemu"))
+import guest  # noqa: E402
+import results  # noqa: E402
+import run_detectors  # noqa: E402
+import run_ktap  # noqa: E402
+
+# What each detector, and the kernel without any, begins its reports with.
+FAULTS = {
+    "kasan": "[   76.952] BUG: KASAN: slab-use-after-free in use_after_free+0x152/0x1e0 [detectors]",
+    "lockdep_order": "[   55.961] WARNING: possible circular locking dependency detected",
+    "lockdep_recursion": "[   13.402] WARNING: possible recursive locking detected",
+    "lockdep_context": "[   13.402] BUG: Invalid wait context ",
+    "lockdep_inconsistent": "[   13.402] WARNING: inconsistent lock state",
+    "lockdep_full": "[   99.120] BUG: MAX_LOCKDEP_CHAINS too low!",
+    "rcu_usage": "[   13.402] WARNING: suspicious RCU usage",
+    "atomic_sleep": "[   88.947] BUG: sleeping function called from invalid context at mm.h:1",
+    "scheduling": "[   88.947] BUG: scheduling while atomic: insmod/61/0x00000002",
+    "kmemleak_found": "[   84.564] kmemleak: 10 new suspected memory leaks (see "
+                      "/sys/kernel/debug/kmemleak)",
+    "kmemleak_off": "[   72.908] kmemleak: Kernel memory leak detector disabled",
+    "debug_objects": "[   31.005] ODEBUG: free active (active state 0) object: ffff88 object type: "
+                     "timer_list hint: fire+0x0/0x10",
+    "dma": "[   31.005] DMA-API: virtio-pci 0000:00:02.0: device driver tries to free DMA memory "
+           "it has not allocated [device address=0x1000]",
+    "hung_task": "[  184.301] INFO: task connect:71 blocked for more than 61 seconds.",
+    "soft_lockup": "[   61.220] watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [stress:90]",
+    "rcu_stall": "[   61.220] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+    "warning": "[    9.120] WARNING: CPU: 0 PID: 61 at net/core/sock.c:1 sk_free+0x1/0x2",
+    "oops": "[    9.120] Oops: general protection fault, probably for non-canonical address",
+    "rust_panic": "[    9.120] rust_kernel: panicked at src/net/pages.rs:41:9:",
+    "refcount": "[    9.120] refcount_t: underflow; use-after-free.",
+    "list": "[    9.120] list_del corruption. prev->next should be ffff88, but was ffff89.",
+}
+HARMLESS = {
+    "taint": "[   47.027] rvsock: loading out-of-tree module taints kernel.",
+    "family": "[   47.140] rvsock: family 18 registered",
+    "kmemleak_start": "[    1.120] kmemleak: Kernel memory leak detector initialized (mem pool "
+                      "available: 31000)",
+    "kasan_start": "[    0.312] kasan: KernelAddressSanitizer initialized (generic)",
+    "lockdep_start": "[    0.000] Lock dependency validator: Copyright (c) 2006 Red Hat, Inc.",
+    "dma_start": "[    0.900] DMA-API: preallocated 65536 debug entries",
+    "begin": "[   47.427] rvsock-test: begin leak",
+}
+GOOD = ("##rvsock leaks loaded 0\n##rvsock leaks unloaded 0\n"
+        "##rvsock detector lockdep on debug_locks 1\n")
+PROOF = (f"[    9.0] {guest.ON_PURPOSE}\n"
+         "[    9.1] BUG: sleeping function called from invalid context at mm.h:1\n"
+         "[    9.2] BUG: KASAN: slab-use-after-free in use_after_free+0x1/0x2 [detectors]\n")
+
+
+def outcome(directory, console):
+    """The outcome of a run with this log."""
+    (directory / "console.log").write_text(console)
+    return guest.Outcome(directory, False, 0, 1.0)
+
+
+def failures(directory, told, console=PROOF):
+    """What the judgement of the detectors finds wrong."""
+    kernel = run_ktap.Suite("kernel")
+    run_detectors.judge(kernel, outcome(directory, console), results.parse(told), 1)
+    return kernel.failures
+
+
+def cases(directory):
+    """Each test: its name, and whether it is good."""
+    for name, line in FAULTS.items():
+        yield f"fault.{name}", outcome(directory, f"{line}\n").faults() == [line.strip()]
+    for name, line in HARMLESS.items():
+        yield f"harmless.{name}", not outcome(directory, f"{line}\n").faults()
+    yield "on_purpose.is_no_fault", not outcome(directory, PROOF).faults()
+    before = outcome(directory, f"{FAULTS['warning']}\n{PROOF}").faults()
+    yield "on_purpose.hides_nothing_before_it", before == [FAULTS["warning"]]
+
+    yield "judge.all_is_well", not failures(directory, GOOD)
+    yield "judge.leak", len(failures(directory, GOOD.replace("unloaded 0", "unloaded 3"))) == 1
+    yield "judge.leaks_not_counted", len(failures(directory, GOOD.split("\n", 2)[2])) == 2
+    yield "judge.lockdep_off", failures(directory, GOOD.replace(" on ", " off ")) == [
+        "detector lockdep is off: debug_locks 1"]
+    # Off before unloading and on after it counts as off.
+    yield "judge.off_once", len(failures(
+        directory, GOOD.replace(" on ", " off ") + "##rvsock detector lockdep on x\n")) == 1
+    yield "judge.no_look_at_detectors", len(failures(
+        directory, "\n".join(GOOD.split("\n")[:2]))) == 1
+    yield "judge.kasan_silent", len(failures(directory, GOOD, PROOF.rsplit("\n", 2)[0])) == 1
+    yield "judge.nothing_on_purpose", len(failures(directory, GOOD, "")) == 2
+
+
+def main():
+    """Runs all; the exit status is 0 when none failed."""
+    with tempfile.TemporaryDirectory() as directory:
+        tried = list(cases(pathlib.Path(directory)))
+    print(f"TAP version 13\n1..{len(tried)}")
+    for number, (name, good) in enumerate(tried, 1):
+        print(f"{'ok' if good else 'not ok'} {number} runner.{name}")
+    return 0 if all(good for _, good in tried) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

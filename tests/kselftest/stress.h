@@ -163,8 +163,18 @@ struct plan {
 };
 
 void plan_make(struct plan *plan, uint64_t seed, bool half_close);
+
+/* What an end saw. */
+struct outcome {
+	uint64_t received, sent;
+	/* The end of the stream came; a call said that the connection broke. */
+	bool orderly, broken;
+	/* It shut its direction down before it closed. */
+	bool shut;
+};
+
 /* Is end @role of the conversation on @fd, which it closes. */
-void end_run(const struct plan *plan, int role, int fd);
+void end_run(const struct plan *plan, int role, int fd, struct outcome *outcome);
 
 /* ---- the scenes ---- */
 

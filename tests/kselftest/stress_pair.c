@@ -27,13 +27,14 @@ struct hello {
 struct side {
 	const struct plan *plan;
 	int role, fd;
+	struct outcome outcome;
 };
 
 static void *side_run(void *argument)
 {
 	struct side *side = argument;
 
-	end_run(side->plan, side->role, side->fd);
+	end_run(side->plan, side->role, side->fd, &side->outcome);
 	return NULL;
 }
 
@@ -144,21 +145,37 @@ static bool make_pair(uint64_t *state, int fds[2])
 	return true;
 }
 
+/* Who closes with unread bytes resets the connection, and so tells their sender. */
+static void check_told(const struct plan *plan, const struct outcome *cutter,
+		       const struct outcome *other)
+{
+	if (settings.strict && plan->cut == CUT_CLOSE && !cutter->shut &&
+	    other->sent > cutter->received && other->orderly && !other->broken)
+		wrong(VERDICT_DATA, "%llu bytes were sent and %llu received, and the sender was told of an orderly end",
+		      (unsigned long long)other->sent,
+		      (unsigned long long)cutter->received);
+}
+
 static void scene_pair(uint64_t seed)
 {
 	uint64_t state = mix(seed);
 	struct plan plan;
-	struct side other;
+	struct side sides[2];
 	struct helper *thread;
 	int fds[2];
 
 	plan_make(&plan, seed, true);
 	if (!make_pair(&state, fds))
 		return;
-	other = (struct side){ &plan, 1, fds[1] };
-	thread = spawn(side_run, &other);
-	end_run(&plan, 0, fds[0]);
+	for (int role = 0; role < 2; role++)
+		sides[role] = (struct side){
+			.plan = &plan, .role = role, .fd = fds[role],
+		};
+	thread = spawn(side_run, &sides[1]);
+	side_run(&sides[0]);
 	join(thread);
+	check_told(&plan, &sides[plan.cutter].outcome,
+		   &sides[1 - plan.cutter].outcome);
 }
 
 /* One end is another process, which may be killed. */
@@ -184,7 +201,7 @@ static void scene_fork(uint64_t seed)
 	if (!child) {
 		close(fds[0]);
 		watch_enter(seed, "fork");
-		end_run(&plan, 1, fds[1]);
+		end_run(&plan, 1, fds[1], NULL);
 		watch_leave();
 		_exit(0);
 	}
@@ -193,7 +210,7 @@ static void scene_fork(uint64_t seed)
 		close(fds[0]);
 		return;
 	}
-	here = (struct side){ &plan, 0, fds[0] };
+	here = (struct side){ .plan = &plan, .role = 0, .fd = fds[0] };
 	thread = spawn(side_run, &here);
 	if (kills) {
 		CALL(CALL_SLEEP, -1, usleep(draw(&state, 60000)));
@@ -240,7 +257,7 @@ static void *hub_run(void *argument)
 		}
 		plan_make(&plan, hello.seed, true);
 		watch_scene(hello.seed, "hub");
-		end_run(&plan, 1, fd);
+		end_run(&plan, 1, fd, NULL);
 		watch_scene(0, "hub, idle");
 	}
 	return NULL;
@@ -292,7 +309,7 @@ static void scene_hub(uint64_t seed)
 		close(connector.fd);
 		return;
 	}
-	end_run(&plan, 0, connector.fd);
+	end_run(&plan, 0, connector.fd, NULL);
 }
 
 const struct scene local_scenes[] = {

@@ -44,7 +44,7 @@ static void scene_echo(uint64_t seed)
 	if (fd < 0)
 		return;
 	plan_echo(&plan, seed);
-	end_run(&plan, 0, fd);
+	end_run(&plan, 0, fd, NULL);
 }
 
 static void scene_dialled(uint64_t seed)
@@ -58,7 +58,7 @@ static void scene_dialled(uint64_t seed)
 		return;
 	}
 	plan_echo(&plan, seed);
-	end_run(&plan, 0, fd);
+	end_run(&plan, 0, fd, NULL);
 	CALL(CALL_CLOSE, asking, close(asking));
 }
 

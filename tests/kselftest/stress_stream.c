@@ -39,6 +39,8 @@ struct end {
 	atomic_int lowat;
 	/* No more is to be received or sent. */
 	atomic_bool in_over, out_over, gave_up, leaving;
+	/* See struct outcome. */
+	atomic_bool orderly, broken, shut;
 	/* What several readers got. */
 	pthread_mutex_t lock;
 	struct piece *pieces;
@@ -128,6 +130,7 @@ static long explain(struct end *end, const char *call, int error, bool waits)
 	case EPIPE:
 	case ECONNRESET:
 	case ENOTCONN:
+		end->broken = true;
 		if (end->plan->cut != CUT_NONE)
 			return BROKEN;
 		break;
@@ -373,22 +376,57 @@ static long receive_once(struct end *end, uint64_t *state, uint8_t *buffer,
 	return got;
 }
 
+/* Everything came, and nothing follows. */
+static bool has_all(const struct end *end)
+{
+	return !end->in_ends && end->received == end->in_total &&
+	       !end->leaving;
+}
+
+/* What a complaint about a conversation has to say. */
+static const char *describe(const struct end *end, char *text, size_t size)
+{
+	static const char *const styles[STYLES] = {
+		"poll", "epoll", "edge", "two threads", "many readers", "answer",
+	};
+	static const char *const cuts[] = {
+		"nobody gives up", "close", "shutdown of both", "shutdown of reading",
+		"kill",
+	};
+	const struct plan *plan = end->plan;
+
+	snprintf(text, size, "end %d; %s%s, %s%s; %s by %d after %llu%s%s",
+		 end->role, styles[plan->style[0]], plan->half[0] ? "+half" : "",
+		 styles[plan->style[1]], plan->half[1] ? "+half" : "",
+		 cuts[plan->cut], plan->cutter,
+		 (unsigned long long)plan->cut_after,
+		 plan->options ? "; options" : "",
+		 plan->pester ? "; signals" : "");
+	return text;
+}
+
 /* Nothing more comes, for this reason: is that right? */
 static void receiving_over(struct end *end, long reason)
 {
+	char text[200];
+
 	if (atomic_exchange(&end->in_over, true))
 		return;
 	watch_moved();
+	if (reason == ENDED && !has_all(end))
+		end->orderly = true;
 	if (reason == ENDED && end->in_exact && !end->gave_up &&
 	    end->received != end->in_total)
-		wrong(VERDICT_DATA, "the end came after %llu of %llu bytes",
+		wrong(VERDICT_DATA, "the end came after %llu of %llu bytes; %s",
 		      (unsigned long long)end->received,
-		      (unsigned long long)end->in_total);
+		      (unsigned long long)end->in_total,
+		      describe(end, text, sizeof(text)));
 	if (reason == BROKEN && end->in_exact && !end->gave_up &&
 	    end->received != end->in_total)
-		wrong(VERDICT_DATA, "the stream broke after %llu of %llu bytes",
+		wrong(VERDICT_DATA, "the stream broke after %llu of %llu bytes; %s",
 		      (unsigned long long)end->received,
-		      (unsigned long long)end->in_total);
+		      (unsigned long long)end->in_total,
+		      describe(end, text, sizeof(text)));
 }
 
 /* Is it time for this end to give up? */
@@ -408,13 +446,6 @@ static void consider_cut(struct end *end)
 	if (CALL(CALL_SHUTDOWN, end->fd,
 		 shutdown(end->fd, plan->cut == CUT_BOTH ? SHUT_RDWR : SHUT_RD)))
 		explain(end, "shutdown", errno, false);
-}
-
-/* Everything came, and nothing follows. */
-static bool has_all(const struct end *end)
-{
-	return !end->in_ends && end->received == end->in_total &&
-	       !end->leaving;
 }
 
 static void *receive_all(struct end *end, int actor)
@@ -513,8 +544,10 @@ static void sending_over(struct end *end)
 	if (atomic_exchange(&end->out_over, true))
 		return;
 	watch_moved();
-	if (plan->half[end->role] && end->sent == end->out_total &&
-	    CALL(CALL_SHUTDOWN, end->fd, shutdown(end->fd, SHUT_WR)))
+	if (!plan->half[end->role] || end->sent != end->out_total)
+		return;
+	end->shut = true;
+	if (CALL(CALL_SHUTDOWN, end->fd, shutdown(end->fd, SHUT_WR)))
 		explain(end, "shutdown", errno, false);
 }
 
@@ -725,7 +758,7 @@ static void check_pieces(struct end *end)
 	}
 }
 
-void end_run(const struct plan *plan, int role, int fd)
+void end_run(const struct plan *plan, int role, int fd, struct outcome *outcome)
 {
 	bool cuts = plan->cut != CUT_NONE;
 	struct end end = {
@@ -779,4 +812,12 @@ void end_run(const struct plan *plan, int role, int fd)
 	if (settings.strict && plan->options)
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 	CALL(CALL_CLOSE, fd, close(fd));
+	if (outcome)
+		*outcome = (struct outcome){
+			.received = end.received,
+			.sent = end.sent,
+			.orderly = end.orderly,
+			.broken = end.broken,
+			.shut = end.shut,
+		};
 }

@@ -145,6 +145,7 @@ enum style {
 	/* Sends when it has received the end, as one answers a question. */
 	STYLE_ANSWER, STYLES
 };
+
 enum cut { CUT_NONE, CUT_CLOSE, CUT_BOTH, CUT_READING, CUT_KILL };
 
 /* What two ends do; both make it from the seed, and so agree. */

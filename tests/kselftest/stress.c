@@ -29,7 +29,8 @@ static const char usage[] =
 "  --seconds=N  how long; default 20\n"
 "  --threads=N  scenes at the same time; default 8\n"
 "  --seed=N     the choices of an earlier run\n"
-"  --stall=N    seconds without progress that count as a hang; default 30\n"
+"  --stall=N    seconds without progress that count as a hang; default 30,\n"
+"               or more where RVSOCK_PATIENCE says so\n"
 "  --cid=N      the other end; default 1 for local, 2 for remote\n"
 "  --only=NAME  only scenes of this name\n"
 "  --scene=N    one scene (with --only=NAME), again and again\n";
@@ -37,6 +38,15 @@ static const char usage[] =
 static const struct scene *scenes;
 static atomic_bool stop, watch_stop;
 static long end_ms;
+
+/* How many times as long things may take, as the runner says. */
+static int patience(void)
+{
+	const char *said = getenv("RVSOCK_PATIENCE");
+	int times = said ? atoi(said) : 1;
+
+	return times > 0 ? times : 1;
+}
 
 static void parse(int argc, char **argv)
 {
@@ -52,7 +62,9 @@ static void parse(int argc, char **argv)
 	};
 	int option;
 
-	settings = (struct settings){ .seconds = 20, .threads = 8, .stall = 30 };
+	settings = (struct settings){
+		.seconds = 20, .threads = 8, .stall = 30 * patience(),
+	};
 	if (getrandom(&settings.seed, sizeof(settings.seed), 0) < 0)
 		settings.seed = now_ms();
 	settings.seed >>= 32;

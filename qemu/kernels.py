@@ -9,8 +9,10 @@ import pathlib
 CLONE = pathlib.Path(__file__).resolve().parent.parent
 
 
-# An oops ends the run at once: what follows it in the same boot means nothing.
-ARGUMENTS = "console=ttyS0 quiet oops=panic panic=-1"
+# An oops ends the run at once: what follows it in the same boot means nothing. The
+# check that timer interrupts come in time is one of hardware, and on a machine that
+# is busy with other things, an emulated one fails it.
+ARGUMENTS = "console=ttyS0 quiet oops=panic panic=-1 no_timer_check"
 
 
 @dataclasses.dataclass(frozen=True)

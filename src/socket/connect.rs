@@ -107,6 +107,7 @@ fn start(sock: &Sock<Vsock>, state: &mut State, peer: Address) -> Result {
         return Err(EINVAL);
     };
     let own = bound.address();
+    sock.shared().set_peer(peer);
     match device {
         Some(device) if !is_local => over_device(sock, state, own.port, peer, device),
         _ => over_loopback(sock, state, own, peer),
@@ -139,7 +140,7 @@ fn over_device(
         SocketType::Stream,
         sock.shared().options.buffer_size(),
     );
-    let mut link = Link::over_device(sock, wire, state.take_bound(), entry, device);
+    let mut link = Link::over_device(wire, state.take_bound(), entry, device);
     link.send_control(sock, Control::Request);
     // A device that went meanwhile may not have found this connection in the table.
     if link.is_orphaned() {
@@ -179,7 +180,7 @@ fn over_loopback(sock: &Sock<Vsock>, state: &mut State, own: Address, peer: Addr
     let response = Header::control(flow, SocketType::Stream, Control::Response, credit);
     // A response that comes to a request is neither dropped nor answered.
     let _ = wire.packet(&response);
-    let link = Link::over_loopback(sock, wire, state.take_bound(), other);
+    let link = Link::over_loopback(wire, state.take_bound(), other);
     state.stage = Stage::Connected(link);
     state.settle(sock, false);
     Ok(())

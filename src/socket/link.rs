@@ -65,8 +65,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    fn new(sock: &Sock<Vsock>, wire: Connection, bound: Option<Bound>, carrier: Carrier) -> Self {
-        sock.shared().set_peer(wire.flow().peer);
+    fn new(wire: Connection, bound: Option<Bound>, carrier: Carrier) -> Self {
         Link {
             wire,
             queue: ReceiveQueue::default(),
@@ -76,9 +75,8 @@ impl Link {
         }
     }
 
-    /// A connection of `sock`, which the caller owns, over `device`, which finds it by its `entry`.
+    /// A connection over `device`, which finds it by its `entry`.
     pub(super) fn over_device(
-        sock: &Sock<Vsock>,
         wire: Connection,
         bound: Option<Bound>,
         entry: Entry<Flow, Vsock>,
@@ -88,22 +86,17 @@ impl Link {
             device,
             entry: Some(entry),
         };
-        Self::new(sock, wire, bound, carrier)
+        Self::new(wire, bound, carrier)
     }
 
-    /// A connection of `sock`, which the caller owns, to the socket `peer` of this machine.
+    /// A connection to the socket `peer` of this machine.
     pub(super) fn over_loopback(
-        sock: &Sock<Vsock>,
         wire: Connection,
         bound: Option<Bound>,
         peer: ARef<Sock<Vsock>>,
     ) -> Self {
-        Self::new(
-            sock,
-            wire,
-            bound,
-            Carrier::Loopback(Some(Loopback::new(peer))),
-        )
+        let carrier = Carrier::Loopback(Some(Loopback::new(peer)));
+        Self::new(wire, bound, carrier)
     }
 
     /// Sends a packet without payload; over loopback, when the lock of `sock` is given up.

@@ -184,10 +184,10 @@ pub(super) fn request_local(
     header: &Header,
 ) -> Result<ARef<Sock<Vsock>>> {
     check_room(listener).map_err(|_| ECONNRESET)?;
-    let child = new_child(listener, GFP_KERNEL)?;
+    let child = new_child(listener, header, GFP_KERNEL)?;
     let mut wire = Connection::accept(header, child.shared().options.buffer_size());
     child.shared().publish_credit(wire.announce());
-    let link = Link::over_loopback(&child, wire, None, ARef::from(from));
+    let link = Link::over_loopback(wire, None, ARef::from(from));
     start(&child, link);
     match enqueue(listener, child.clone()) {
         Ok(()) => Ok(child),
@@ -237,11 +237,13 @@ fn enqueue(listener: &Sock<Vsock>, child: ARef<Sock<Vsock>>) -> Result<(), ARef<
     }
 }
 
-/// A new socket with the settings of `listener`.
-fn new_child(listener: &Sock<Vsock>, flags: Flags) -> Result<ARef<Sock<Vsock>>> {
+/// A new socket with the settings of `listener`, for the connection that `request` asks for.
+fn new_child(listener: &Sock<Vsock>, request: &Header, flags: Flags) -> Result<ARef<Sock<Vsock>>> {
     let options = listener.shared().options.copy();
     let shared = Shared::new(listener.shared().context.clone(), options);
-    Sock::new_child(listener, shared, State::new(), flags)
+    let child = Sock::new_child(listener, shared, State::new(), flags)?;
+    child.shared().set_peer(request.flow.peer);
+    Ok(child)
 }
 
 /// Makes the socket of a new connection, answers the request, and enters it into the table.
@@ -250,11 +252,11 @@ fn child_over_device(
     listener: &Sock<Vsock>,
     header: &Header,
 ) -> Result<ARef<Sock<Vsock>>> {
-    let child = new_child(listener, GFP_ATOMIC)?;
+    let child = new_child(listener, header, GFP_ATOMIC)?;
     let connected = &listener.shared().context.connected;
     let entry = Table::insert(connected, header.flow, child.clone(), GFP_ATOMIC)?;
     let wire = Connection::accept(header, child.shared().options.buffer_size());
-    let mut link = Link::over_device(&child, wire, None, entry, device.clone());
+    let mut link = Link::over_device(wire, None, entry, device.clone());
     link.send_control(&child, Control::Response);
     start(&child, link);
     Ok(child)

@@ -118,7 +118,8 @@ impl Shared {
         self.pending.store(true, Relaxed);
     }
 
-    /// A connection with `peer` is being made. The caller owns the socket, or nobody else has it.
+    /// A connection with `peer` is about to be made: before a packet of it can come. The caller owns
+    /// the socket, or nobody else has it.
     fn set_peer(&self, peer: Address) {
         self.peer.store(word_of(peer), Relaxed);
     }

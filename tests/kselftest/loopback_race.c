@@ -153,4 +153,55 @@ TEST_F_TIMEOUT(loopback_race, accept_against_resize, 120)
 	close(listener);
 }
 
+/* A listener that listens and stops to, in turns. */
+struct turning {
+	int fd;
+	atomic_bool stop;
+};
+
+static void *turn_listener(void *arg)
+{
+	struct turning *listener = arg;
+
+	while (!atomic_load(&listener->stop)) {
+		listen(listener->fd, 4);
+		shutdown(listener->fd, SHUT_RDWR);
+	}
+	return NULL;
+}
+
+/*
+ * Who was connected in the moment in which the listener stopped is told so, too:
+ * no reader is left behind.
+ */
+TEST_F_TIMEOUT(loopback_race, connect_against_stop, 120)
+{
+	struct turning listener = {};
+	int connected = 0, left_behind = 0;
+	unsigned int port;
+	pthread_t thread;
+
+	listener.fd = vsock_listener(&port, 4);
+	ASSERT_LE(0, listener.fd);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, turn_listener, &listener));
+	for (int round = 0; round < ROUNDS * 10 && left_behind < 3; round++) {
+		int fd = vsock_stream(0);
+		char byte;
+
+		if (!vsock_connect(fd, VMADDR_CID_LOCAL, port)) {
+			connected++;
+			ASSERT_EQ(0, set_timeout(fd, SO_RCVTIMEO, 2000));
+			errno = 0;
+			if (recv(fd, &byte, 1, 0) && errno != ECONNRESET)
+				left_behind++;
+		}
+		close(fd);
+	}
+	atomic_store(&listener.stop, true);
+	pthread_join(thread, NULL);
+	EXPECT_NE(0, connected);
+	EXPECT_EQ(0, left_behind);
+	close(listener.fd);
+}
+
 TEST_HARNESS_MAIN

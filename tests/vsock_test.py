@@ -24,20 +24,28 @@ class VsockTest:
         listed = subprocess.run([PROGRAM, "--list"], capture_output=True, text=True).stdout
         self._cases = {name: int(number) for number, name in LISTED.findall(listed)}
         with open(NOT_YET, "rb") as file:
-            self._not_yet = tomllib.load(file).get("not_yet", {})
+            tables = tomllib.load(file)
+        self._not_yet = tables.get("not_yet", {})
+        self._alone = tables.get("alone", {})
         self._cells = {}
 
     def suites(self):
         """The check of tests/vsock_test.toml, when any cell ran: what it leaves out
         is there."""
         suite = run_ktap.Suite("vsock_test.toml")
-        gone = [name for name in self._not_yet if name not in self._cases]
+        gone = [name for name in (*self._not_yet, *self._alone) if name not in self._cases]
         suite.check(not gone, "\n".join(["cases that vsock_test has no more; strike them:", *gone]))
         return [suite] if self._cells else []
 
     def picked(self):
-        """The numbers of the cases that run."""
-        return [number for name, number in self._cases.items() if name not in self._not_yet]
+        """The numbers of the cases that run, with "--" where a new pair of processes is to
+        begin."""
+        run = {name: number for name, number in self._cases.items() if name not in self._not_yet}
+        picked = [number for name, number in run.items() if name not in self._alone]
+        for name in self._alone:
+            if name in run:
+                picked += ["--", run[name]]
+        return picked
 
     def note(self, cell, lines):
         """Takes up what a cell's run printed."""

@@ -1,8 +1,8 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: GPL-2.0
 # Runs cases of the kernel's own vsock_test. Both ends go through all of them in
-# one pair of processes; after a case that fails the rest is run in a new pair.
-# Prints KTAP.
+# one pair of processes; after a case that fails, and where the arguments have a
+# "--", the rest is run in a new pair. Prints KTAP.
 #
 #   vsock_test.sh loopback CASE...  both ends here
 #   vsock_test.sh client CASE...    the client here, the server on the host
@@ -54,6 +54,7 @@ listens() {
 run_pair() {
 	limit=$((60 + 3 * $#)) picked=
 	for id; do
+		[ "$id" = -- ] && break
 		picked="$picked --pick=$id"
 	done
 	: >$near
@@ -110,11 +111,19 @@ case $cell in
 client | server) with_network ;;
 esac
 echo "TAP version 13"
-echo "1..$#"
+cases=0
+for id; do
+	[ "$id" = -- ] || cases=$((cases + 1))
+done
+echo "1..$cases"
 number=0
 while [ $# -gt 0 ]; do
+	if [ "$1" = -- ]; then
+		shift
+		continue
+	fi
 	run_pair "$@"
-	while [ $# -gt 0 ]; do
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do
 		ends=$(fared $near "$1")$(fared $far "$1")
 		tell_case "$1" "$ends"
 		shift

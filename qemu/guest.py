@@ -38,6 +38,10 @@ FAULTS = re.compile(
 ON_PURPOSE = "rvsock-test: faults on purpose"
 
 
+# So long (seconds, times the kernel's patience) it may take until a guest's plan
+# begins; one that runs in another guest has as long after that.
+START_SECONDS = 120
+
 # What QEMU takes beside the guest's memory, in MiB.
 QEMU_MEMORY = 200
 
@@ -203,7 +207,10 @@ class Run:
         for name in ("console.log", "results.log"):
             (self.logs / name).touch()
         start = time.monotonic()
-        timed_out, come = False, ""
+        timed_out, begun, come = False, False, ""
+        start_limit = START_SECONDS * self._kernel.patience
+        if self._topology.get("nested"):
+            start_limit += START_SECONDS
         with open(self.logs / "qemu.log", "wb") as log, \
                 open(self.logs / "results.log", errors="replace") as results:
             _check_memory(command)
@@ -216,6 +223,7 @@ class Run:
                         pass
                     come += results.read()
                     whole, newline, come = come.rpartition("\n")
+                    begun = begun or bool(newline)
                     watch(whole + newline)
                     if qemu.returncode is not None:
                         break
@@ -223,6 +231,10 @@ class Run:
                         timed_out = True
                         _dump(sockets)
                         break
+                    if not begun and time.monotonic() - start > start_limit:
+                        _dump(sockets)
+                        raise GuestFailed(f"the guest had not begun its plan after {start_limit} s; "
+                                          f"how far it came is in {self.logs.relative_to(CLONE)}/console.log")
             finally:
                 if qemu.poll() is None:
                     qemu.kill()
@@ -232,7 +244,7 @@ class Run:
                               "programs, or give this machine (or its container) more")
         if qemu.returncode not in (0, -9):
             raise GuestFailed(f"QEMU ended with status {qemu.returncode}; its log is "
-                              f"{self.logs}/qemu.log")
+                              f"{self.logs.relative_to(CLONE)}/qemu.log")
         return Outcome(self.logs, timed_out, qemu.returncode, time.monotonic() - start)
 
 

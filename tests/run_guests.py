@@ -1,13 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""Runs the suites of tests/suites.toml, each topology in one boot with one plan,
-and sums them up with what the host's tests left in build/runs/test.
+"""Runs the suites of tests/suites.toml, each topology in one boot with one plan, two
+boots at a time where the machine is large enough, and sums them up with what the
+host's tests left in build/runs/test.
 
 They run on the kernel that KERNEL names; without it on the stock kernel, and then,
 but for --quick, those that are marked for it on the debugging kernel. Runs in the
 build root; tests/run is what a person starts.
 """
 
+import concurrent.futures
 import itertools
 import os
 import pathlib
@@ -32,6 +34,8 @@ BOOT_SECONDS = 60
 SETTLE_SECONDS = 15
 # Looking for leaks with the module loaded and after, on the debugging kernel.
 LEAKS_SECONDS = 240
+BOOTS = 2  # at a time
+BOOTS_MEMORY = 6000  # MiB that they may take together
 DETAILED = 5  # failures of a suite that are printed with their reasons
 # What is loaded for a suite: what is under test, or the kernel's own in its place.
 DRIVERS = {
@@ -90,6 +94,7 @@ def choose(suites, kernel, wanted, quick):
         slow = guest.topologies()[suite["topology"]].get("slow") or "driver" in suite
         # What the kernel's own driver does on the debugging kernel is of no use.
         fits = "driver" not in suite if kernel.debug else suite.get("debug") != "only"
+        slow = slow or suite.get("slow")
         if fits and (wanted or not quick or not slow):
             yield suite
 
@@ -133,7 +138,8 @@ def make_plan(suites, cases, kernel):
 class Progress:
     """Prints a suite's line when it has ended, while the guest goes on."""
 
-    def __init__(self, suites):
+    def __init__(self, suites, where):
+        self._where = where
         self._suites = {suite["name"]: suite for suite in suites}
         self._text = ""
         self._shown = set()
@@ -145,7 +151,7 @@ class Progress:
         for name, program in results.parse(self._text).programs.items():
             if program.status is not None and name not in self._shown:
                 self._shown.add(name)
-                show(judge(program, self._suites[name]))
+                show(judge(program, self._suites[name]), self._where)
 
 
 def judge(program, suite):
@@ -158,33 +164,35 @@ def judge(program, suite):
     return judged
 
 
-def show(suite):
-    """One line for a suite, and what failed in it."""
+def show(suite, where=""):
+    """One line for a suite, with where it ran, and what failed in it."""
     skipped = f", {suite.skipped} skipped" if suite.skipped else ""
-    print(f"  {suite.name}: {suite.passed} passed, {suite.failed} failed{skipped} "
-          f"({suite.seconds:.1f} s)")
+    lines = [f"  {where and f'[{where}] '}{suite.name}: {suite.passed} passed, "
+             f"{suite.failed} failed{skipped} ({suite.seconds:.1f} s)"]
     for number, failure in enumerate(suite.failures):
         # A test that was cut off may not even have a name.
         first, *rest = failure.splitlines() or ["a test without a name"]
-        print(f"    FAILED {first}")
+        lines.append(f"    FAILED {first}")
         # When much fails, the first failures tell why; the rest is in the log.
-        for line in rest if number < DETAILED else ():
-            print(f"      {line}")
-    sys.stdout.flush()
+        lines += [f"      {line}" for line in rest if number < DETAILED]
+    # At once, since another boot may be telling something as well.
+    print("\n".join(lines) + "\n", end="", flush=True)
 
 
 def run_topology(topology, suites, cases, booted):
     """Boots the topology once; gives its suites, and one for the kernel itself."""
     plan, limit, drivers = make_plan(suites, cases, booted)
     on = " on the debugging kernel" if booted.debug else ""
-    print(f"booting '{topology}'{on} for {len(suites)} suites, at most {limit:.0f} s", flush=True)
+    print(f"booting '{topology}'{on} for {len(suites)} suites, at most {limit:.0f} s\n", end="",
+          flush=True)
+    where = f"debug {topology}" if booted.debug else topology
     kernel = run_ktap.Suite(f"{topology}: kernel")
     logs = LOGS / "debug" / topology if booted.debug else LOGS / topology
     try:
-        outcome = guest.Run(topology, logs, {"plan": plan}, booted).boot(limit, Progress(suites))
+        outcome = guest.Run(topology, logs, {"plan": plan}, booted).boot(limit, Progress(suites, where))
     except (guest.GuestFailed, host.HostFailed) as error:
         kernel.fail(str(error))
-        show(kernel)
+        show(kernel, where)
         return [kernel]
     told = results.parse(outcome.results())
     judged = []
@@ -194,7 +202,7 @@ def run_topology(topology, suites, cases, booted):
             lost = judge(program, suite) if program else run_ktap.Suite(suite["name"])
             if not lost.failed:
                 lost.fail("did not run: the guest ended first")
-            show(lost)
+            show(lost, where)
             judged.append(lost)
         else:
             judged.append(judge(program, suite))
@@ -218,10 +226,32 @@ def run_topology(topology, suites, cases, booted):
                  if outcome.timed_out else "the guest ended before its plan did")
     if booted.debug:
         run_detectors.judge(kernel, outcome, told, groups)
-    show(kernel)
+    show(kernel, where)
     if kernel.failed or any(suite.failed for suite in judged):
-        print(f"  logs: {outcome.logs.relative_to(CLONE)}/console.log, results.log", flush=True)
+        print(f"  [{where}] logs: {outcome.logs.relative_to(CLONE)}/console.log, results.log\n",
+              end="", flush=True)
     return [*judged, kernel]
+
+
+def boots_at_a_time():
+    """As many as the machine has processors and memory for."""
+    memory = int(os.environ.get("RVSOCK_MEMORY") or BOOTS_MEMORY)
+    allowed = int(os.environ.get("JOBS") or BOOTS)
+    return max(1, min(allowed, os.cpu_count() or 1) if memory >= BOOTS_MEMORY else 1)
+
+
+def run_all(boots, cases):
+    """Runs the boots, each a topology with its suites and the kernel for them; gives the
+    suites of each, in this order. Those that may take longest begin."""
+    def duration(boot):
+        _, suites, booted = boot
+        return sum(suite["timeout"] for suite in suites) * booted.patience
+
+    with concurrent.futures.ThreadPoolExecutor(boots_at_a_time()) as pool:
+        running = {}
+        for boot in sorted(boots, key=duration, reverse=True):
+            running[boots.index(boot)] = pool.submit(run_topology, *boot[:2], cases, boot[2])
+        return [running[number].result() for number in range(len(boots))]
 
 
 def debug_named(suites):
@@ -266,17 +296,20 @@ def main():
     suites = host_suites()
     booted = kernels.chosen()
     chosen = by_topology(choose(known, booted, wanted, quick))
-    for topology, members in chosen.items():
-        suites += run_topology(topology, members, cases, booted)
+    short = []
+    if not booted.debug and not quick and not wanted:
+        short = [suite for suite in known if suite.get("debug") == "short"]
+    boots = [*((*item, booted) for item in chosen.items()),
+             *((*item, kernels.DEBUG) for item in by_topology(short).items())]
+    ran = run_all(boots, cases)
+    for done in ran[:len(chosen)]:
+        suites += done
     suites += cases.suites()
     if not wanted:
         suites.append(behaviours(chosen, suites))
-    if not booted.debug and not quick and not wanted:
-        booted = kernels.DEBUG
-        short = [suite for suite in known if suite.get("debug") == "short"]
-        for topology, members in by_topology(short).items():
-            suites += debug_named(run_topology(topology, members, cases, booted))
-    if booted.debug and wanted in (None, "detectors"):
+    for done in ran[len(chosen):]:
+        suites += debug_named(done)
+    if (booted.debug or short) and wanted in (None, "detectors"):
         suites.append(run_detectors.suite(LOGS / "debug"))
         show(suites[-1])
 

@@ -58,11 +58,11 @@ class VsockTest:
             return
         names = {True: "passed", False: "FAILED", None: "-"}
         width = max(map(len, self._cases), default=0)
-        print(f"\n{'vsock_test of the kernel':{width}}  {'  '.join(self._cells)}")
+        cells = sorted(self._cells)
+        print(f"\n{'vsock_test of the kernel':{width}}  {'  '.join(cells)}")
         for name in self._cases:
             if name not in self._not_yet:
-                row = [f"{names[results.get(name)]:{len(cell)}}"
-                       for cell, results in self._cells.items()]
+                row = [f"{names[self._cells[cell].get(name)]:{len(cell)}}" for cell in cells]
                 print(f"{name:{width}}  {'  '.join(row)}".rstrip())
         print("not yet there:")
         for name, reason in self._not_yet.items():

@@ -240,18 +240,30 @@ def boots_at_a_time():
     return max(1, min(allowed, os.cpu_count() or 1) if memory >= BOOTS_MEMORY else 1)
 
 
-def run_all(boots, cases):
-    """Runs the boots, each a topology with its suites and the kernel for them; gives the
-    suites of each, in this order. Those that may take longest begin."""
-    def duration(boot):
-        _, suites, booted = boot
-        return sum(suite["timeout"] for suite in suites) * booted.patience
+def expected(topology, suites, booted):
+    """How long a boot may take, for comparison."""
+    nested = 2 if guest.topologies()[topology].get("nested") else 1
+    return sum(suite["timeout"] for suite in suites) * booted.patience * nested
 
+
+def run_all(boots, cases, faults):
+    """Runs the boots, each a topology with its suites and the kernel for them, and those for
+    the detectors' faults; gives the suites of each, in this order."""
+    # What takes longest begins, so that the last ones do not wait for it.
+    jobs = [(expected(*boot), run_topology, (*boot[:2], cases, boot[2])) for boot in boots]
+    jobs += [(0, detect, (fault,)) for fault in faults]
     with concurrent.futures.ThreadPoolExecutor(boots_at_a_time()) as pool:
         running = {}
-        for boot in sorted(boots, key=duration, reverse=True):
-            running[boots.index(boot)] = pool.submit(run_topology, *boot[:2], cases, boot[2])
-        return [running[number].result() for number in range(len(boots))]
+        for number, (_, run, arguments) in sorted(enumerate(jobs), key=lambda job: -job[1][0]):
+            running[number] = pool.submit(run, *arguments)
+        return [running[number].result() for number in range(len(jobs))]
+
+
+def detect(fault):
+    """Runs a deliberate fault."""
+    suite = run_detectors.run(fault, LOGS / "debug")
+    show(suite)
+    return [suite]
 
 
 def debug_named(suites):
@@ -301,17 +313,18 @@ def main():
         short = [suite for suite in known if suite.get("debug") == "short"]
     boots = [*((*item, booted) for item in chosen.items()),
              *((*item, kernels.DEBUG) for item in by_topology(short).items())]
-    ran = run_all(boots, cases)
+    faults = run_detectors.FAULTS if (booted.debug or short) and wanted in (None, "detectors") \
+        else ()
+    ran = run_all(boots, cases, faults)
     for done in ran[:len(chosen)]:
         suites += done
     suites += cases.suites()
     if not wanted:
         suites.append(behaviours(chosen, suites))
-    for done in ran[len(chosen):]:
+    for done in ran[len(chosen):len(boots)]:
         suites += debug_named(done)
-    if (booted.debug or short) and wanted in (None, "detectors"):
-        suites.append(run_detectors.suite(LOGS / "debug"))
-        show(suites[-1])
+    for done in ran[len(boots):]:
+        suites += done
 
     cases.show()
     width = max([len(suite.name) for suite in suites], default=5)

@@ -66,16 +66,6 @@ impl<'a, P: Protocol> Owned<'a, P> {
         (&mut *self, SpinlockFree(PhantomData))
     }
 
-    /// The socket.
-    #[expect(
-        dead_code,
-        reason = "a guard tells what it guards; so far callers know"
-    )]
-    #[inline]
-    pub(crate) fn sock(&self) -> &'a Sock<P> {
-        self.sock
-    }
-
     /// Gives the socket up, calls `f`, and takes the socket again. The state may be another one
     /// after that.
     pub(crate) fn unlocked<R>(&mut self, f: impl FnOnce() -> R) -> R {
@@ -183,19 +173,6 @@ impl<'a, P: Protocol> Bh<'a, P> {
             })
         }
     }
-
-    /// The socket.
-    #[expect(
-        dead_code,
-        reason = "a guard tells what it guards; so far callers know"
-    )]
-    #[inline]
-    pub(crate) fn sock(&self) -> &'a Sock<P> {
-        match self {
-            Self::Free(free) => free.sock(),
-            Self::Busy(busy) => busy.sock(),
-        }
-    }
 }
 
 /// A held spinlock of a socket.
@@ -243,14 +220,6 @@ pub(crate) struct Free<'a, P: Protocol> {
     _after: AfterRelease<'a, P>,
 }
 
-impl<'a, P: Protocol> Free<'a, P> {
-    /// The socket.
-    #[inline]
-    pub(crate) fn sock(&self) -> &'a Sock<P> {
-        self.slock.sock
-    }
-}
-
 impl<P: Protocol> Deref for Free<'_, P> {
     type Target = P::State;
 
@@ -276,14 +245,6 @@ impl<P: Protocol> DerefMut for Free<'_, P> {
 ///
 /// The spinlock is held.
 pub(crate) struct Busy<'a, P: Protocol>(Slock<'a, P>);
-
-impl<'a, P: Protocol> Busy<'a, P> {
-    /// The socket.
-    #[inline]
-    pub(crate) fn sock(&self) -> &'a Sock<P> {
-        self.0.sock
-    }
-}
 
 impl<P: Protocol> Deref for Busy<'_, P> {
     type Target = P::Backlog;

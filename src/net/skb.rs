@@ -160,13 +160,6 @@ impl SkBuff {
         len - self.header_len()
     }
 
-    /// Whether there is no payload.
-    #[expect(dead_code, reason = "what has a length says whether it is zero")]
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// How many bytes of header there are.
     #[inline]
     pub(crate) fn header_len(&self) -> usize {

@@ -119,7 +119,7 @@ def make_plan(suites, cases, kernel):
             if isinstance(arguments, str):
                 arguments = shlex.split(arguments)
             if "cell" in suite:
-                arguments = [*arguments, *cases.picked()]
+                arguments = [*arguments, *cases.picked(kernel)]
             program = shlex.join([f"/tests/{suite['program']}", *map(str, arguments)])
             lines.append(f"run {suite['name']} {suite['timeout'] * kernel.patience} {program}")
             limit += suite["timeout"]

@@ -27,20 +27,23 @@ class VsockTest:
             tables = tomllib.load(file)
         self._not_yet = tables.get("not_yet", {})
         self._alone = tables.get("alone", {})
+        self._too_slow = tables.get("too_slow", {})
         self._cells = {}
 
     def suites(self):
         """The check of tests/vsock_test.toml, when any cell ran: what it leaves out
         is there."""
         suite = run_ktap.Suite("vsock_test.toml")
-        gone = [name for name in (*self._not_yet, *self._alone) if name not in self._cases]
+        gone = [name for name in (*self._not_yet, *self._alone, *self._too_slow)
+                if name not in self._cases]
         suite.check(not gone, "\n".join(["cases that vsock_test has no more; strike them:", *gone]))
         return [suite] if self._cells else []
 
-    def picked(self):
-        """The numbers of the cases that run, with "--" where a new pair of processes is to
-        begin."""
-        run = {name: number for name, number in self._cases.items() if name not in self._not_yet}
+    def picked(self, kernel):
+        """The numbers of the cases that run on a kernel, with "--" where a new pair of
+        processes is to begin."""
+        left_out = {*self._not_yet, *(self._too_slow if kernel.debug else ())}
+        run = {name: number for name, number in self._cases.items() if name not in left_out}
         picked = [number for name, number in run.items() if name not in self._alone]
         for name in self._alone:
             if name in run:

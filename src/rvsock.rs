@@ -25,11 +25,16 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
-use net::family::{
-    self,
-    Family as _, //
+use net::{
+    diag,
+    family::{
+        self,
+        Family as _, //
+    },
+    misc_device, //
 };
 use socket::{
+    CidFile,
     Context,
     Vsock, //
 };
@@ -55,9 +60,14 @@ module! {
 /// The module.
 ///
 /// Fields are dropped from the first to the last. A socket holds the module, so at that time there
-/// is none: the device is given up, then the number of the family.
+/// is none, and neither is an open file of the character device or a report under way: those are
+/// given up, then the device, then the number of the family and what it has in each namespace.
 #[pin_data]
 struct Rvsock {
+    #[pin]
+    cid_file: misc_device::Registration<CidFile>,
+    #[pin]
+    diag: diag::Registration<Vsock>,
     #[pin]
     counters: debugfs::File<Arc<Context>>,
     directory: debugfs::Dir,
@@ -79,6 +89,9 @@ impl kernel::InPlaceModule for Rvsock {
                 &|context: &Arc<Context>, out| context.write_counters(out),
             ),
             driver <- virtio::Registration::new(module),
+            diag <- diag::Registration::new(*number, module),
+            // The last that may fail, see there.
+            cid_file <- misc_device::Registration::new(CidFile::name(*number), module),
             _: {
                 family.open();
                 pr_info!("family {} registered\n", number);
@@ -94,7 +107,7 @@ impl kernel::InPlaceModule for Rvsock {
 }
 
 fn register(number: u8, module: &'static ThisModule) -> Result<family::Registration<Vsock>> {
-    let context = Context::new(number, net::random::number())?;
+    let context = Context::new(number)?;
     family::Registration::new(number, module, context).inspect_err(|error| {
         if *error == EEXIST {
             pr_err!(

@@ -16,7 +16,9 @@
 #include <linux/sched/signal.h>
 #include <linux/security.h>
 #include <linux/skbuff.h>
+#include <linux/sock_diag.h>
 #include <linux/socket.h>
+#include <linux/sysctl.h>
 #include <linux/timer.h>
 #include <linux/uio.h>
 #include <linux/virtio.h>

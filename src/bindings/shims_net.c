@@ -5,10 +5,15 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/net.h>
+#include <linux/netlink.h>
+#include <linux/nsproxy.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/security.h>
+#include <linux/sock_diag.h>
 #include <net/net_namespace.h>
+#include <net/netlink.h>
+#include <net/netns/generic.h>
 
 #include "shims_net.h"
 
@@ -310,6 +315,75 @@ void *rvsock_rhashtable_walk_next(struct rhashtable_iter *iter)
 		object = rhashtable_walk_next(iter);
 	} while (object == ERR_PTR(-EAGAIN));
 	return IS_ERR(object) ? NULL : object;
+}
+
+void *rvsock_net_generic(const struct net *net, unsigned int id)
+{
+	return net_generic(net, id);
+}
+
+/* The namespace that the calling task makes its sockets in. */
+struct net *rvsock_current_net(void)
+{
+	return current->nsproxy->net_ns;
+}
+
+/* The namespace of whoever asked for a dump. */
+struct net *rvsock_diag_net(const struct netlink_callback *callback)
+{
+	return sock_net(NETLINK_CB(callback->skb).sk);
+}
+
+size_t rvsock_diag_payload(const struct nlmsghdr *message)
+{
+	return nlmsg_len(message);
+}
+
+const void *rvsock_diag_data(const struct netlink_callback *callback)
+{
+	return nlmsg_data(callback->nlh);
+}
+
+int rvsock_diag_start(struct sk_buff *skb, const struct nlmsghdr *message,
+		      int (*start)(struct netlink_callback *callback),
+		      int (*dump)(struct sk_buff *skb,
+				  struct netlink_callback *callback),
+		      int (*done)(struct netlink_callback *callback))
+{
+	struct netlink_dump_control control = {
+		.start = start,
+		.dump = dump,
+		.done = done,
+	};
+
+	return netlink_dump_start(sock_net(NETLINK_CB(skb).sk)->diag_nlsk, skb,
+				  message, &control);
+}
+
+/* Adds a message of a dump, or says that there is no room for it. */
+bool rvsock_diag_put(struct sk_buff *skb, struct netlink_callback *callback,
+		     const void *payload, size_t len)
+{
+	struct nlmsghdr *message;
+
+	message = nlmsg_put(skb, NETLINK_CB(callback->skb).portid,
+			    callback->nlh->nlmsg_seq, SOCK_DIAG_BY_FAMILY,
+			    len, NLM_F_MULTI);
+	if (!message)
+		return false;
+	memcpy(nlmsg_data(message), payload, len);
+	return true;
+}
+
+/* No program has the socket any more. */
+bool rvsock_sock_is_dead(const struct sock *sk)
+{
+	return sock_flag(sk, SOCK_DEAD);
+}
+
+u64 rvsock_sock_ino(const struct sock *sk)
+{
+	return sock_i_ino(sk);
 }
 
 /* What a buffer keeps in its control block. */

@@ -3,6 +3,7 @@
 #ifndef RVSOCK_SHIMS_NET_H
 #define RVSOCK_SHIMS_NET_H
 
+#include <linux/netlink.h>
 #include <linux/poll.h>
 #include <linux/rhashtable.h>
 #include <linux/skbuff.h>
@@ -76,6 +77,24 @@ void rvsock_rhashtable_remove(struct rhashtable *table,
 void *rvsock_rhashtable_lookup(struct rhashtable *table, const void *key);
 void rvsock_rhashtable_walk_start(struct rhashtable_iter *iter);
 void *rvsock_rhashtable_walk_next(struct rhashtable_iter *iter);
+
+/* Network namespaces */
+void *rvsock_net_generic(const struct net *net, unsigned int id);
+struct net *rvsock_current_net(void);
+
+/* Diagnostics */
+struct net *rvsock_diag_net(const struct netlink_callback *callback);
+size_t rvsock_diag_payload(const struct nlmsghdr *message);
+const void *rvsock_diag_data(const struct netlink_callback *callback);
+int rvsock_diag_start(struct sk_buff *skb, const struct nlmsghdr *message,
+		      int (*start)(struct netlink_callback *callback),
+		      int (*dump)(struct sk_buff *skb,
+				  struct netlink_callback *callback),
+		      int (*done)(struct netlink_callback *callback));
+bool rvsock_diag_put(struct sk_buff *skb, struct netlink_callback *callback,
+		     const void *payload, size_t len);
+bool rvsock_sock_is_dead(const struct sock *sk);
+u64 rvsock_sock_ino(const struct sock *sk);
 
 /* Socket buffers, pages */
 struct sk_buff *rvsock_alloc_skb(unsigned int size, unsigned int headroom,

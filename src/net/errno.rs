@@ -37,6 +37,8 @@ errors! {
     EINPROGRESS
     /// Transport endpoint is already connected.
     EISCONN
+    /// Network is unreachable.
+    ENETUNREACH
     /// Protocol option not available.
     ENOPROTOOPT
     /// Transport endpoint is not connected.

@@ -9,6 +9,10 @@
 use super::{
     errno::EAFNOSUPPORT,
     gfp,
+    namespace::{
+        self,
+        PerNamespace, //
+    },
     ops::{
         self,
         Operations, //
@@ -18,6 +22,8 @@ use super::{
         Sock,
         SocketKind, //
     },
+    sock_list::SockList,
+    sysctl::Settings, //
 };
 use crate::bindings;
 use core::{
@@ -58,15 +64,28 @@ pub(crate) trait Family: Operations {
     /// What all sockets of one registration share.
     type Context: Send + Sync + 'static;
 
-    /// The name in `/proc/net/protocols` and of the slab cache, at most 31 bytes.
-    const NAME: &'static CStr;
+    /// What its sockets in one network namespace share, with the family's sysctls there.
+    type Namespace: Settings;
 
-    /// Decides on a new socket of type `kind`: gives what it is to consist of.
+    /// The names of the family with this number.
+    fn names(number: u8) -> Names;
+
+    /// A network namespace comes, made by a task of the namespace `creator`: gives what the family
+    /// is to have there. `None` is for those that are there when the family comes.
+    ///
+    /// Process context.
+    fn namespace(
+        context: &Arc<Self::Context>,
+        creator: Option<&Self::Namespace>,
+    ) -> Result<Arc<Self::Namespace>>;
+
+    /// Decides on a new socket of type `kind` in `namespace`: gives what it is to consist of.
     ///
     /// Process context. Unknown types are refused with `ESOCKTNOSUPPORT`, unknown protocols with
     /// `EPROTONOSUPPORT`.
     fn create(
         context: &Arc<Self::Context>,
+        namespace: &Arc<Self::Namespace>,
         kind: SocketKind,
         protocol: i32,
     ) -> Result<(impl PinInit<Self::Shared, Error>, Self::State)>;
@@ -74,6 +93,14 @@ pub(crate) trait Family: Operations {
     /// The family's static memory: `static SLOT: Slot<Self> = Slot::new();`. New registrations use
     /// it, and sockets are created from it.
     fn slot() -> &'static Slot<Self>;
+}
+
+/// Under which names a family is seen.
+pub(crate) struct Names {
+    /// In `/proc/net/protocols`, and of the slab cache: at most 31 bytes.
+    pub(crate) protocol: &'static CStr,
+    /// Of the directory of its sysctls, as in `net/NAME`.
+    pub(crate) sysctls: &'static CStr,
 }
 
 /// Static memory of a family: what the kernel keeps pointers to while the family is registered and
@@ -91,6 +118,9 @@ pub(crate) struct Slot<F: Family> {
     registered: Atomic<bool>,
     open: Atomic<bool>,
     live: Atomic<usize>,
+    /// The number of the memory that the family has in each network namespace. Written by the
+    /// kernel while the registration is being made.
+    net_id: Atomic<u32>,
     tables: UnsafeCell<Tables<F>>,
 }
 
@@ -98,7 +128,9 @@ struct Tables<F: Family> {
     proto: bindings::proto,
     ops: bindings::proto_ops,
     family: bindings::net_proto_family,
+    namespaces: bindings::pernet_operations,
     context: Option<Arc<F::Context>>,
+    sysctls: &'static CStr,
 }
 
 // SAFETY: By the type invariants, `tables` is written by one thread while no other accesses it;
@@ -114,6 +146,7 @@ impl<F: Family> Slot<F> {
             registered: Atomic::new(false),
             open: Atomic::new(false),
             live: Atomic::new(0),
+            net_id: Atomic::new(0),
             tables: UnsafeCell::new(Tables {
                 proto: proto::empty(),
                 // SAFETY: All fields are integers, pointers or optional functions, for which zero
@@ -121,7 +154,10 @@ impl<F: Family> Slot<F> {
                 ops: unsafe { MaybeUninit::zeroed().assume_init() },
                 // SAFETY: As above.
                 family: unsafe { MaybeUninit::zeroed().assume_init() },
+                // SAFETY: As above.
+                namespaces: unsafe { MaybeUninit::zeroed().assume_init() },
                 context: None,
+                sysctls: c"",
             }),
         }
     }
@@ -145,6 +181,47 @@ impl<F: Family> Slot<F> {
         // SAFETY: The family is registered, so the tables are complete, and they stay as they are
         // while they are in use.
         unsafe { (*tables_use.tables()).context.clone() }
+    }
+
+    /// The number of the memory that the family has in each network namespace.
+    pub(super) fn net_id(&self) -> c_uint {
+        self.net_id.load(Relaxed)
+    }
+
+    /// Whether the registration stands.
+    pub(super) fn is_registered(&self) -> bool {
+        self.registered.load(Acquire)
+    }
+
+    /// What new network namespaces are made with.
+    ///
+    /// # Safety
+    ///
+    /// The registration must be as far as to have written its tables, and must not end for `'a`.
+    pub(super) unsafe fn namespace_parts<'a>(
+        &'static self,
+    ) -> Option<(&'a Arc<F::Context>, &'static CStr)> {
+        // SAFETY: By the requirements, the tables are not written for `'a`.
+        unsafe {
+            let tables = self.tables.get();
+            Some(((*tables).context.as_ref()?, (*tables).sysctls))
+        }
+    }
+
+    /// All sockets of the family in `net`, in the order in which they were made; `None` while the
+    /// family is not registered, and while the namespace comes or goes. Any context.
+    ///
+    /// # Safety
+    ///
+    /// `net` must be valid.
+    pub(super) unsafe fn sockets_in(
+        &'static self,
+        net: *const bindings::net,
+    ) -> Option<Arc<SockList<F>>> {
+        let _tables_use = self.enter(&self.registered)?;
+
+        // SAFETY: The family is registered, and stays so while its tables are in use.
+        unsafe { PerNamespace::<F>::of(net) }.map(|namespace| namespace.sockets.clone())
     }
 
     /// The slot that a socket was made from: the family may have named another one since.
@@ -228,7 +305,8 @@ impl<F: Family> Registration<F> {
         if number == 0 || u32::from(number) >= bindings::NPROTO {
             return Err(EINVAL);
         }
-        let table = proto::of::<F>(F::NAME, module)?;
+        let names = F::names(number);
+        let table = proto::of::<F>(names.protocol, module)?;
 
         let slot = F::slot();
         if slot.claimed.xchg(true, Full) {
@@ -245,7 +323,9 @@ impl<F: Family> Registration<F> {
                 create: Some(create::<F>),
                 owner: module.as_ptr(),
             };
+            (*tables).namespaces = namespace::operations::<F>(slot.net_id.as_ptr());
             (*tables).context = Some(context);
+            (*tables).sysctls = names.sysctls;
         }
 
         // SAFETY: `proto` is static and complete; `Drop` or the failure below unregisters it.
@@ -260,6 +340,21 @@ impl<F: Family> Registration<F> {
             if result.is_err() {
                 // SAFETY: It was registered above, and no socket was made of it.
                 unsafe { bindings::proto_unregister(&raw mut (*tables).proto) };
+            }
+            result
+        });
+        let result = result.and_then(|()| {
+            // SAFETY: `namespaces` is static and complete; `Drop` unregisters it.
+            let result = kernel::error::to_result(unsafe {
+                bindings::register_pernet_subsys(&raw mut (*tables).namespaces)
+            });
+            if result.is_err() {
+                // SAFETY: Both were registered above. The family is not open, so no socket was
+                // made of it. Waits for a grace period.
+                unsafe {
+                    bindings::sock_unregister(c_int::from(number));
+                    bindings::proto_unregister(&raw mut (*tables).proto);
+                }
             }
             result
         });
@@ -314,8 +409,11 @@ impl<F: Family> Drop for Registration<F> {
         unsafe { bindings::rcu_barrier() };
 
         let tables = slot.tables.get();
-        // SAFETY: `new` registered it, all its sockets are freed, and none can be made any more.
-        unsafe { bindings::proto_unregister(&raw mut (*tables).proto) };
+        // SAFETY: `new` registered both, all sockets are freed, and none can be made any more.
+        unsafe {
+            bindings::unregister_pernet_subsys(&raw mut (*tables).namespaces);
+            bindings::proto_unregister(&raw mut (*tables).proto);
+        }
         // SAFETY: The registration has the tables to itself again.
         let context = unsafe { (*tables).context.take() };
         slot.claimed.store(false, Release);
@@ -403,9 +501,10 @@ impl<F: Family> Sock<F> {
         // SAFETY: Both are valid, and nobody else can reach the new one.
         unsafe { bindings::rvsock_sock_inherit(bare.0.as_ptr(), from) };
 
+        let list = parent.place.list().clone();
         // SAFETY: `bare` is as `construct` requires by its type invariants and because `proto` is
         // that of a slot of `F`; `destruct` calls `Sock::destruct`.
-        let sock = unsafe { Self::construct(bare.0, shared, state, destruct::<F>)? };
+        let sock = unsafe { Self::construct(bare.0, list, shared, state, destruct::<F>)? };
         // The reference is one to a `Sock` now.
         core::mem::forget(bare);
         tables_use.leave_to_socket();
@@ -433,9 +532,12 @@ unsafe extern "C" fn create<F: Family>(
         // SAFETY: The slot is open, so the tables are complete, and they are not written while
         // they are in use.
         let context = unsafe { (*tables).context.as_ref() }.ok_or(EAFNOSUPPORT)?;
+        // SAFETY: The socket layer gives a valid namespace; the slot is open, so its operations
+        // are registered.
+        let namespace = unsafe { PerNamespace::<F>::of(net) }.ok_or(EAFNOSUPPORT)?;
         // SAFETY: The socket layer gives a valid `struct socket`.
         let kind = SocketKind::from_raw(u16::try_from(unsafe { (*socket).type_ })?);
-        let (shared, state) = F::create(context, kind, protocol)?;
+        let (shared, state) = F::create(context, &namespace.family, kind, protocol)?;
 
         // SAFETY: The socket layer gives a valid namespace and a new `struct socket`; the tables
         // are complete and registered.
@@ -453,9 +555,10 @@ unsafe extern "C" fn create<F: Family>(
         // SAFETY: Nobody else can reach `sk` yet.
         unsafe { (*bare.0.as_ptr()).sk_protocol = protocol as u16 };
 
+        let list = namespace.sockets.clone();
         // SAFETY: `bare` is as `construct` requires by its type invariants and because `proto` is
         // that of a slot of `F`; `destruct` calls `Sock::destruct`.
-        let sock = unsafe { Sock::<F>::construct(bare.0, shared, state, destruct::<F>)? };
+        let sock = unsafe { Sock::<F>::construct(bare.0, list, shared, state, destruct::<F>)? };
         // The reference is one to a `Sock` now, and belongs to `socket`.
         core::mem::forget(bare);
         tables_use.leave_to_socket();

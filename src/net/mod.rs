@@ -22,6 +22,9 @@
 //! | `skb.rs`, `skb_queue.rs`, `pages.rs` | memory for payload |
 //! | `receive_buffer.rs` | memory for payload that a device writes |
 //! | `random.rs` | a random number |
+//! | `namespace.rs`, `sysctl.rs` | what a family has in each network namespace |
+//! | `sock_list.rs`, `diag.rs` | all sockets, for diagnostics |
+//! | `misc_device.rs` | a character device |
 //! | `table.rs` | finding sockets by key, under RCU |
 //! | `lock.rs` | a spinlock that keeps bottom halves out |
 //!
@@ -37,6 +40,7 @@
 //! options find both (`CONFIG_DEBUG_ATOMIC_SLEEP`, `CONFIG_PROVE_LOCKING`).
 
 pub(crate) mod charge;
+pub(crate) mod diag;
 pub(crate) mod errno;
 pub(crate) mod family;
 pub(crate) mod gfp;
@@ -44,6 +48,8 @@ pub(crate) mod guard;
 pub(crate) mod ioctl;
 pub(crate) mod lock;
 pub(crate) mod message;
+pub(crate) mod misc_device;
+mod namespace;
 pub(crate) mod ops;
 pub(crate) mod option;
 mod pages;
@@ -54,7 +60,9 @@ pub(crate) mod receive_buffer;
 pub(crate) mod skb;
 pub(crate) mod skb_queue;
 pub(crate) mod sock;
+mod sock_list;
 pub(crate) mod sock_queue;
+pub(crate) mod sysctl;
 pub(crate) mod table;
 pub(crate) mod timeout;
 pub(crate) mod timer;

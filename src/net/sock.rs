@@ -11,6 +11,10 @@ use super::{
         Owned, //
     },
     poll::PollEvents,
+    sock_list::{
+        Place,
+        SockList, //
+    },
     sock_queue::{
         Link,
         PLACES, //
@@ -37,6 +41,7 @@ use kernel::{
             Full,
             Relaxed, //
         },
+        Arc, //
     },
     types::Opaque, //
 };
@@ -109,13 +114,18 @@ pub(crate) trait Protocol: Sized + 'static {
 ///   or the holder of `sk_lock.slock` while it is not set.
 /// - `guarded` is accessed only by whoever owns the socket, as the state is.
 /// - `backlog` is accessed only by the holder of `sk_lock.slock`.
-/// - Whoever has a `&Sock` has it while `sk_refcnt` is above zero.
+/// - It is linked in the list of its `place`, from the end of `construct` to the beginning of
+///   `destruct`.
+/// - Whoever has a `&Sock` has it while `sk_refcnt` is above zero. But for [`SockList::after`],
+///   which looks at the place of any socket of its list, and goes on from one whose count is zero.
 #[repr(C)]
 pub(crate) struct Sock<P: Protocol> {
     sk: Opaque<bindings::sock>,
     /// Set once the socket has been given to a `struct socket`, which happens once in its life.
     attached: Atomic<bool>,
     pub(super) links: [Link<P>; PLACES],
+    /// In the list of all sockets of its namespace.
+    pub(super) place: Place<P>,
     /// Bytes of payload that are charged to the socket.
     pub(super) unsent: Atomic<usize>,
     shared: P::Shared,
@@ -225,6 +235,7 @@ impl<P: Protocol> Sock<P> {
     /// - `destruct` calls [`Sock::destruct`] when it is called as `sk_destruct`.
     pub(super) unsafe fn construct(
         sk: NonNull<bindings::sock>,
+        list: Arc<SockList<P>>,
         shared: impl PinInit<P::Shared, Error>,
         state: P::State,
         destruct: unsafe extern "C" fn(*mut bindings::sock),
@@ -238,6 +249,7 @@ impl<P: Protocol> Sock<P> {
         unsafe {
             shared.__pinned_init(addr_of_mut!((*slot).shared))?;
             addr_of_mut!((*slot).attached).write(Atomic::new(false));
+            addr_of_mut!((*slot).place).write(Place::new(list));
             addr_of_mut!((*slot).unsent).write(Atomic::new(0));
             addr_of_mut!((*slot).links).write([const { Link::new() }; PLACES]);
             addr_of_mut!((*slot).state).write(UnsafeCell::new(state));
@@ -251,6 +263,8 @@ impl<P: Protocol> Sock<P> {
             (*sk.as_ptr()).sk_destruct = Some(destruct);
             (*sk.as_ptr()).sk_write_space = Some(super::charge::write_space::<P>);
         }
+        // SAFETY: All of it was initialised by now. Before it is freed, `destruct` is called.
+        unsafe { this.as_ref().place.link(this) };
         Ok(this)
     }
 
@@ -263,9 +277,12 @@ impl<P: Protocol> Sock<P> {
     pub(super) unsafe fn destruct(sk: *mut bindings::sock) {
         let this = sk.cast::<Self>();
 
+        // SAFETY: `construct` linked it. From here on the list does not find it either.
+        unsafe { (*addr_of_mut!((*this).place)).unlink() };
         // SAFETY: By the requirements, this is the only access, and each field was initialised by
         // `construct` and is dropped once. The others have nothing to drop.
         unsafe {
+            core::ptr::drop_in_place(addr_of_mut!((*this).place));
             core::ptr::drop_in_place(addr_of_mut!((*this).shared));
             core::ptr::drop_in_place(addr_of_mut!((*this).state));
             core::ptr::drop_in_place(addr_of_mut!((*this).backlog));
@@ -414,6 +431,52 @@ impl<P: Protocol> Sock<P> {
             let field: *const u8 = &raw const (*self.as_raw()).__sk_common.skc_state;
             atomic_store(field.cast_mut().cast::<i8>(), state as i8, Relaxed);
         }
+    }
+
+    /// What [`Sock::publish_state`] published last, as C's number. Any context.
+    pub(crate) fn published_state(&self) -> u8 {
+        // SAFETY: By the type invariants, `sk` is valid; all accesses are atomic, and `u8` and `i8`
+        // have one representation.
+        unsafe {
+            let field: *const u8 = &raw const (*self.as_raw()).__sk_common.skc_state;
+            atomic_load(field.cast_mut().cast::<i8>(), Relaxed) as u8
+        }
+    }
+
+    /// What [`Sock::set_shutdown`] published last, as C's bits. Any context.
+    pub(crate) fn published_shutdown(&self) -> u8 {
+        // SAFETY: By the type invariants, `sk` is valid; all accesses are atomic, and `u8` and `i8`
+        // have one representation.
+        unsafe {
+            let field = addr_of_mut!((*self.as_raw()).sk_shutdown).cast::<i8>();
+            atomic_load(field, Relaxed) as u8
+        }
+    }
+
+    /// The type of the socket, as C's number (`sk_type`).
+    pub(crate) fn type_number(&self) -> u8 {
+        // SAFETY: By the type invariants, `sk` is valid; `sk_type` is constant.
+        unsafe { (*self.as_raw()).sk_type as u8 }
+    }
+
+    /// The number of the inode of the socket's file; zero without a file. Any context.
+    pub(crate) fn inode(&self) -> u64 {
+        // SAFETY: By the type invariants, `sk` is valid.
+        unsafe { bindings::rvsock_sock_ino(self.as_raw()) }
+    }
+
+    /// A number that no other socket has, ever: its lower half first. Process context.
+    pub(crate) fn cookie(&self) -> [u32; 2] {
+        let mut cookie = [0; 2];
+        // SAFETY: By the type invariants, `sk` is valid, and there is room for two words.
+        unsafe { bindings::sock_diag_save_cookie(self.as_raw(), cookie.as_mut_ptr()) };
+        cookie
+    }
+
+    /// Whether a program had the socket and has closed it. Any context.
+    pub(crate) fn is_dead(&self) -> bool {
+        // SAFETY: By the type invariants, `sk` is valid.
+        unsafe { bindings::rvsock_sock_is_dead(self.as_raw()) }
     }
 
     /// Tells those who poll the socket that `events` happened, and sends `SIGIO` to who asked for

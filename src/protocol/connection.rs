@@ -189,6 +189,14 @@ impl Connection {
         }
     }
 
+    /// Which halves were shut down at this end: both when the connection has ended.
+    pub(crate) fn shut_down(&self) -> Halves {
+        match self.phase {
+            Phase::Connecting | Phase::Established => self.local,
+            Phase::Closing | Phase::Closed(_) => Halves::BOTH,
+        }
+    }
+
     /// The header of a packet without payload, with the credit of this moment.
     pub(crate) fn control(&mut self, control: Control) -> Header {
         Header::control(self.flow, self.kind, control, self.receive.announce())

@@ -5,7 +5,7 @@
 //! Source: bind(2), vsock(7).
 
 use super::{
-    context::Context,
+    namespace::Place,
     state::Stage,
     Vsock, //
 };
@@ -30,16 +30,13 @@ use crate::protocol::address::{
 };
 use kernel::{
     prelude::*,
-    sync::{
-        aref::ARef,
-        atomic::Relaxed, //
-    },
+    sync::aref::ARef, //
 };
 
 /// An address that a socket is bound to, and its place in the table.
 pub(super) struct Bound {
     address: Address,
-    _entry: Entry<Address, Vsock>,
+    _entry: Entry<Place, Vsock>,
 }
 
 impl Bound {
@@ -85,9 +82,8 @@ pub(super) fn bind(sock: &Sock<Vsock>, bytes: &[u8]) -> Result {
 
 /// Binds to the next free port: a few are tried, then it is `EADDRNOTAVAIL`.
 pub(super) fn autobind(sock: &Sock<Vsock>, cid: Cid) -> Result<Bound> {
-    let context = &sock.shared().context;
     for _ in 0..Port::AUTOBIND_TRIES {
-        let port = next_port(context);
+        let port = sock.shared().namespace.next_port();
         match claim(sock, Address { cid, port }) {
             Err(error) if error == EADDRINUSE => {}
             other => return other,
@@ -96,27 +92,17 @@ pub(super) fn autobind(sock: &Sock<Vsock>, cid: Cid) -> Result<Bound> {
     Err(EADDRNOTAVAIL)
 }
 
-/// Takes the next port to try, and moves the counter on.
-fn next_port(context: &Context) -> Port {
-    let seed = context.next_port.fetch_add(1, Relaxed);
-    let port = Port::unreserved_from(seed);
-    if port.0 != seed {
-        // The counter went through the wildcard or the reserved ports: on from behind them.
-        context.next_port.store(port.following().0, Relaxed);
-    }
-    port
-}
-
-/// Takes an address, unless another socket has it or a wildcard covers it.
+/// Takes an address, unless another socket of the same scope has it or a wildcard covers it.
 fn claim(sock: &Sock<Vsock>, address: Address) -> Result<Bound> {
-    let context = &sock.shared().context;
+    let shared = sock.shared();
+    let (context, scope) = (&shared.context, shared.namespace.scope);
     if !context.is_local(address.cid) {
         return Err(EADDRNOTAVAIL);
     }
     // Held from the look to the insertion: the table itself only sees equal addresses.
     let _binding = context.binding.lock();
     let port = address.port;
-    let covered = |cid| context.bound.find(&Address { cid, port }).is_some();
+    let covered = |cid| context.bound.find(&scope.place(cid, port)).is_some();
     let taken = if address.cid == Cid::ANY {
         covered(Cid::LOCAL) || context.device().is_some_and(|device| covered(device.cid()))
     } else {
@@ -125,7 +111,8 @@ fn claim(sock: &Sock<Vsock>, address: Address) -> Result<Bound> {
     if taken {
         return Err(EADDRINUSE);
     }
-    let entry = Table::insert(&context.bound, address, ARef::from(sock), GFP_KERNEL)
+    let place = scope.place(address.cid, port);
+    let entry = Table::insert(&context.bound, place, ARef::from(sock), GFP_KERNEL)
         .map_err(|error| if error == EEXIST { EADDRINUSE } else { error })?;
     Ok(Bound {
         address,

@@ -21,7 +21,8 @@ use crate::net::{
         EALREADY,
         ECONNRESET,
         EINPROGRESS,
-        EISCONN, //
+        EISCONN,
+        ENETUNREACH, //
     },
     guard::Owned,
     sock::Sock,
@@ -57,8 +58,8 @@ use kernel::{
 ///
 /// # Errors
 ///
-/// Beside those of the address: `ENODEV` without a transport that reaches it, `ECONNRESET` when it
-/// was refused, `ETIMEDOUT` after `SO_VM_SOCKETS_CONNECT_TIMEOUT`, `EINTR` by a signal (the
+/// Beside those of the address: `ENODEV` without a transport that reaches it, `ENETUNREACH` where
+/// that does not serve the network namespace, `ECONNRESET` when it was refused, `ETIMEDOUT` after `SO_VM_SOCKETS_CONNECT_TIMEOUT`, `EINTR` by a signal (the
 /// attempt is given up), `EISCONN`, `EALREADY` and `EINPROGRESS` for a non-blocking socket,
 /// `EINVAL` for a listener.
 pub(super) fn connect(sock: &Sock<Vsock>, bytes: &[u8], nonblocking: bool) -> Result {
@@ -99,6 +100,10 @@ fn start(sock: &Sock<Vsock>, state: &mut State, peer: Address) -> Result {
         peer.cid == Cid::LOCAL || device.as_ref().is_some_and(|own| own.cid() == peer.cid);
     if !is_local && device.is_none() {
         return Err(ENODEV);
+    }
+    // The device belongs to the global namespaces.
+    if !is_local && !sock.shared().namespace.is_global() {
+        return Err(ENETUNREACH);
     }
     if matches!(state.stage, Stage::Unbound) {
         state.stage = Stage::Bound(bind::autobind(sock, Cid::ANY)?);
@@ -156,8 +161,11 @@ fn over_device(
 /// Nothing but the bound address is needed to tell connections apart, so they are in no table: each
 /// end holds the other.
 fn over_loopback(sock: &Sock<Vsock>, state: &mut State, own: Address, peer: Address) -> Result {
-    let context = &sock.shared().context;
-    let listener = context.listener(peer).ok_or(ECONNRESET)?;
+    let shared = sock.shared();
+    let listener = shared
+        .context
+        .listener(shared.namespace.scope, peer)
+        .ok_or(ECONNRESET)?;
     // Who is bound to no machine in particular is reached where it reaches its peer.
     let local = match own.cid {
         Cid::ANY => Address {

@@ -2,7 +2,13 @@
 
 //! What all sockets of the family share.
 
-use super::Vsock;
+use super::{
+    namespace::{
+        Place,
+        Scope, //
+    },
+    Vsock, //
+};
 use crate::net::{
     family::Slot,
     lock::SpinLockBh,
@@ -10,7 +16,6 @@ use crate::net::{
 };
 use crate::protocol::{
     address::{
-        Address,
         Cid,
         Flow, //
     },
@@ -40,15 +45,17 @@ pub(super) static SLOT: Slot<Vsock> = Slot::new();
 pub(crate) struct Context {
     /// The number of the family.
     pub(super) family: u8,
-    /// Sockets by the address that they are bound to. `Cid::ANY` is an address of its own.
-    pub(super) bound: Arc<Table<Address, Vsock>>,
-    /// Sockets by the two ends of their connection, from the request on.
+    /// Sockets by the address that they are bound to, and its scope. `Cid::ANY` is an address of
+    /// its own.
+    pub(super) bound: Arc<Table<Place, Vsock>>,
+    /// Sockets by the two ends of their connection over the device, from the request on. All are
+    /// of global namespaces.
     pub(super) connected: Arc<Table<Flow, Vsock>>,
     /// Held while an address is looked for and taken.
     #[pin]
     pub(super) binding: Mutex<()>,
-    /// The port that autobind tries next.
-    pub(super) next_port: Atomic<u32>,
+    /// How many local namespaces there were.
+    scopes: Atomic<u64>,
     dropped: [Atomic<u64>; DropReason::COUNT],
     /// How often a reader was woken because nothing arrived any more.
     stalled: Atomic<u64>,
@@ -57,9 +64,8 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Makes the context of the family with the number `family`. `first_port` is where autobind
-    /// starts to look: any number.
-    pub(crate) fn new(family: u8, first_port: u32) -> Result<Arc<Self>> {
+    /// Makes the context of the family with the number `family`.
+    pub(crate) fn new(family: u8) -> Result<Arc<Self>> {
         let bound = Arc::pin_init(Table::new(), GFP_KERNEL)?;
         let connected = Arc::pin_init(Table::new(), GFP_KERNEL)?;
         Arc::pin_init(
@@ -68,7 +74,7 @@ impl Context {
                 bound,
                 connected,
                 binding <- new_mutex!((), "rvsock binding"),
-                next_port: Atomic::new(first_port),
+                scopes: Atomic::new(0),
                 dropped: [const { Atomic::new(0) }; DropReason::COUNT],
                 stalled: Atomic::new(0),
                 device <- SpinLockBh::new(None, c"rvsock device", static_lock_class!()),
@@ -99,6 +105,11 @@ impl Context {
         let taken = slot.take_if(|current| core::ptr::eq(&**current, device));
         drop(slot);
         drop(taken);
+    }
+
+    /// A scope that is nobody's so far, for a new local namespace.
+    pub(super) fn next_scope(&self) -> Scope {
+        Scope::local(self.scopes.fetch_add(1, Relaxed) + 1)
     }
 
     /// Whether a socket may be bound to `cid`.

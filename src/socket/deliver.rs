@@ -8,6 +8,7 @@ use super::{
         SLOT, //
     },
     listen,
+    namespace::Scope,
     state::{
         Stage,
         State, //
@@ -87,7 +88,7 @@ impl Receiver for Context {
             return None;
         }
         let listener = match header.operation {
-            Operation::Request => self.listener(header.flow.local),
+            Operation::Request => self.listener(Scope::GLOBAL, header.flow.local),
             _ => None,
         };
         let reason = match listener {
@@ -137,13 +138,11 @@ impl Receiver for Context {
 }
 
 impl Context {
-    /// The socket that a request to the address `local` is for: it may be a listener. Any context.
-    pub(super) fn listener(&self, local: Address) -> Option<ARef<Sock<Vsock>>> {
-        let any = Address {
-            cid: Cid::ANY,
-            ..local
-        };
-        self.bound.find(&local).or_else(|| self.bound.find(&any))
+    /// The socket that a request in `scope` to the address `local` is for: it may be a listener.
+    /// Any context.
+    pub(super) fn listener(&self, scope: Scope, local: Address) -> Option<ARef<Sock<Vsock>>> {
+        let find = |cid| self.bound.find(&scope.place(cid, local.port));
+        find(local.cid).or_else(|| find(Cid::ANY))
     }
 
     /// Ends all connections that go over `device`. Process context.

@@ -240,7 +240,11 @@ fn enqueue(listener: &Sock<Vsock>, child: ARef<Sock<Vsock>>) -> Result<(), ARef<
 /// A new socket with the settings of `listener`, for the connection that `request` asks for.
 fn new_child(listener: &Sock<Vsock>, request: &Header, flags: Flags) -> Result<ARef<Sock<Vsock>>> {
     let options = listener.shared().options.copy();
-    let shared = Shared::new(listener.shared().context.clone(), options);
+    let (context, namespace) = {
+        let shared = listener.shared();
+        (shared.context.clone(), shared.namespace.clone())
+    };
+    let shared = Shared::new(context, namespace, options);
     let child = Sock::new_child(listener, shared, State::new(), flags)?;
     child.shared().set_peer(request.flow.peer);
     Ok(child)

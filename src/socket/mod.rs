@@ -11,21 +11,26 @@
 //! | `alarm.rs` | what the timer is for |
 //! | `link.rs`, `queue.rs` | a connection, its transport and its receive queue |
 //! | `deliver.rs`, `backlog.rs` | packets from a transport: at once, or when the owner lets go |
+//! | `namespace.rs` | network namespaces: who can reach whom |
 //! | `bind.rs`, `connect.rs`, `listen.rs`, `close.rs` | how connections come and go |
 //! | `recv.rs`, `send.rs` | bytes |
 //! | `options.rs` | socket options |
+//! | `diag.rs`, `cid_file.rs` | what `ss` shows; the character device |
 
 #![forbid(unsafe_code)]
 
 mod alarm;
 mod backlog;
 mod bind;
+mod cid_file;
 mod close;
 mod connect;
 mod context;
 mod deliver;
+mod diag;
 mod link;
 mod listen;
+mod namespace;
 mod ops;
 mod options;
 mod poll;
@@ -35,10 +40,14 @@ mod recv;
 mod send;
 mod state;
 
-pub(crate) use self::context::Context;
+pub(crate) use self::{
+    cid_file::CidFile,
+    context::Context, //
+};
 
 use self::{
     backlog::Backlog,
+    namespace::Namespace,
     options::Options,
     published::Published,
     state::State, //
@@ -48,7 +57,11 @@ use crate::net::sock::{
     Sock, //
 };
 use crate::protocol::{
-    address::Address,
+    address::{
+        Address,
+        Cid,
+        Port, //
+    },
     credit::{
         Advertisement,
         Counter, //
@@ -75,6 +88,7 @@ pub(crate) struct Vsock;
 #[pin_data]
 pub(crate) struct Shared {
     context: Arc<Context>,
+    namespace: Arc<Namespace>,
     options: Options,
     /// A connection that came when its listener had stopped, or had no room any more: its timer
     /// turns it away.
@@ -87,6 +101,9 @@ pub(crate) struct Shared {
     /// The peer of the connection that was made last, CID above port: packets of earlier ones may
     /// still come. Written with the socket owned.
     peer: Atomic<u64>,
+    /// The socket's own address, CID above port, for whoever has no lock. Written with the lock
+    /// held, in any of its forms.
+    local: Atomic<u64>,
     /// The credit that the socket grants to its peer on this machine: `buf_alloc` above `fwd_cnt`.
     ///
     /// That peer looks here whenever a packet reaches it, so that it never goes by an older word
@@ -100,14 +117,27 @@ fn word_of(address: Address) -> u64 {
     u64::from(address.cid.0) << 32 | u64::from(address.port.0)
 }
 
+fn address_of(word: u64) -> Address {
+    Address {
+        cid: Cid((word >> 32) as u32),
+        port: Port(word as u32),
+    }
+}
+
 impl Shared {
-    fn new(context: Arc<Context>, options: Options) -> impl PinInit<Self, Error> {
+    fn new(
+        context: Arc<Context>,
+        namespace: Arc<Namespace>,
+        options: Options,
+    ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             context,
+            namespace,
             options,
             refused: Atomic::new(false),
             pending: Atomic::new(false),
             peer: Atomic::new(0),
+            local: Atomic::new(word_of(Address::ANY)),
             credit: Atomic::new(0),
             published <- Published::new(),
         })
@@ -122,6 +152,21 @@ impl Shared {
     /// the socket, or nobody else has it.
     fn set_peer(&self, peer: Address) {
         self.peer.store(word_of(peer), Relaxed);
+    }
+
+    /// What [`Shared::set_peer`] set last. Any context.
+    fn peer(&self) -> Address {
+        address_of(self.peer.load(Relaxed))
+    }
+
+    /// Publishes the socket's own address. The caller holds the lock.
+    fn publish_local(&self, address: Address) {
+        self.local.store(word_of(address), Relaxed);
+    }
+
+    /// The socket's own address, as it was published. Any context.
+    fn local(&self) -> Address {
+        address_of(self.local.load(Relaxed))
     }
 
     /// Whether a packet is from the peer of the connection that was made last. Any context.

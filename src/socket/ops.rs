@@ -11,6 +11,7 @@ use super::{
         SLOT, //
     },
     listen,
+    namespace::Namespace,
     options::{
         self,
         Options, //
@@ -34,6 +35,7 @@ use crate::net::{
     },
     family::{
         Family,
+        Names,
         Slot, //
     },
     guard::Bh,
@@ -58,13 +60,9 @@ use crate::net::{
         SocketKind, //
     },
 };
-use crate::protocol::address::{
-    Address,
-    SockaddrVm, //
-};
+use crate::protocol::address::SockaddrVm;
 use kernel::{
     prelude::*,
-    str::CStr,
     sync::{
         aref::ARef,
         Arc, //
@@ -74,10 +72,29 @@ use kernel::{
 impl Family for Vsock {
     type Context = Context;
 
-    const NAME: &'static CStr = c"RVSOCK";
+    type Namespace = Namespace;
+
+    fn names(number: u8) -> Names {
+        if i32::from(number) == options::AF_VSOCK {
+            Names {
+                protocol: c"AF_VSOCK",
+                sysctls: c"net/vsock",
+            }
+        } else {
+            Names {
+                protocol: c"RVSOCK",
+                sysctls: c"net/rvsock",
+            }
+        }
+    }
+
+    fn namespace(context: &Arc<Context>, creator: Option<&Namespace>) -> Result<Arc<Namespace>> {
+        Namespace::new(context, creator)
+    }
 
     fn create(
         context: &Arc<Context>,
+        namespace: &Arc<Namespace>,
         kind: SocketKind,
         protocol: i32,
     ) -> Result<(impl PinInit<Shared, Error>, State)> {
@@ -89,7 +106,8 @@ impl Family for Vsock {
         if kind != SocketKind::STREAM {
             return Err(ESOCKTNOSUPPORT);
         }
-        Ok((Shared::new(context.clone(), Options::new()), State::new()))
+        let shared = Shared::new(context.clone(), namespace.clone(), Options::new());
+        Ok((shared, State::new()))
     }
 
     fn slot() -> &'static Slot<Self> {
@@ -122,11 +140,7 @@ impl Operations for Vsock {
         let address = match (&state.stage, peer) {
             (Stage::Connected(link), true) => link.wire.flow().peer,
             (_, true) => return Err(ENOTCONN),
-            (Stage::Stopped(bound), false) => bound.address(),
-            (Stage::Connected(link) | Stage::Connecting(link), false) => link.wire.flow().local,
-            (Stage::Bound(bound), false) => bound.address(),
-            (Stage::Listening(listener), false) => listener.bound().address(),
-            (Stage::Unbound | Stage::Closing(_) | Stage::Closed, false) => Address::ANY,
+            (_, false) => state.local(),
         };
         out.write(SockaddrVm::new(sock.family(), address).as_bytes())
     }

@@ -27,12 +27,16 @@ use crate::net::{
     },
 };
 use crate::protocol::{
+    address::Address,
     connection::{
         Cause,
         Payload,
         Phase, //
     },
-    packet::Header,
+    packet::{
+        Halves,
+        Header, //
+    },
     reason::DropReason, //
 };
 use crate::transport::loopback::Outgoing;
@@ -241,20 +245,33 @@ impl State {
         outgoing
     }
 
+    /// The address of the socket: a wildcard where it has none.
+    pub(super) fn local(&self) -> Address {
+        match &self.stage {
+            Stage::Unbound | Stage::Closed => Address::ANY,
+            Stage::Bound(bound) | Stage::Stopped(bound) => bound.address(),
+            Stage::Listening(listener) => listener.bound().address(),
+            Stage::Connecting(link) | Stage::Connected(link) | Stage::Closing(link) => {
+                link.wire.flow().local
+            }
+        }
+    }
+
     /// Publishes what the state is now.
     fn publish(&mut self, sock: &Sock<Vsock>, arrived: bool) {
         let new = self.snapshot();
         let old = core::mem::replace(&mut self.published, new);
-        let connected = |snapshot: &Snapshot| {
-            matches!(snapshot.status, Status::Connected | Status::Disconnected)
+        let halves = match &self.stage {
+            Stage::Connecting(link) | Stage::Connected(link) | Stage::Closing(link) => {
+                link.wire.shut_down()
+            }
+            _ => Halves::default(),
         };
-        let shutdown = |snapshot: &Snapshot| Shutdown {
-            receive: connected(snapshot) && snapshot.receive_ended,
-            send: connected(snapshot) && snapshot.send_ended,
-        };
-        if shutdown(&old) != shutdown(&new) {
-            sock.set_shutdown(shutdown(&new));
-        }
+        sock.set_shutdown(Shutdown {
+            receive: halves.receive,
+            send: halves.send,
+        });
+        sock.shared().publish_local(self.local());
         sock.shared().published.publish(sock, &old, &new, arrived);
     }
 

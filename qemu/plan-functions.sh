@@ -61,7 +61,9 @@ run() {
 
 # sockets: how many sockets of the family are left, from the protocol's row.
 sockets() {
-	awk '$1 == "RVSOCK" { print $3 }' /proc/net/protocols
+	row=RVSOCK
+	[ "${RVSOCK_FAMILY:-18}" = 40 ] && row=AF_VSOCK
+	awk -v row="$row" '$1 == row { print $3 }' /proc/net/protocols
 }
 
 # settle: waits for closing sockets (8 s at most, by the family's closing time)

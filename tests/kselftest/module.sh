@@ -68,7 +68,11 @@ release() {
 }
 
 # Live sockets, as the kernel lists them.
-sockets() { awk '$1 == "RVSOCK" { print $3 }' /proc/net/protocols; }
+sockets() {
+	row=RVSOCK
+	[ "$family" = 40 ] && row=AF_VSOCK
+	awk -v row=$row '$1 == row { print $3 }' /proc/net/protocols
+}
 
 # Wait until there are so many; closed ones are listed for up to 8 s.
 sockets_become() {
@@ -121,11 +125,49 @@ unload_refused_with_a_listener() { refuses_to_unload_with listen; }
 unload_refused_with_a_connection() { refuses_to_unload_with connect; }
 unload_refused_with_a_pending_connect() { refuses_to_unload_with pending; }
 
+# The character device of the family: an open file of it holds the module.
+unload_refused_with_an_open_device() {
+	device=/dev/rvsock
+	[ "$family" = 40 ] && device=/dev/vsock
+	exec 3<$device || complain "cannot open $device" || return
+	if rmmod rvsock 2>/dev/null; then
+		exec 3<&-
+		load_as "$family"
+		complain "unloaded under an open file"
+		return
+	fi
+	exec 3<&-
+	loaded rvsock || complain "the module is gone"
+}
+
+# Where the family shows itself, as number 18 and as number 40.
+names_are() {
+	for name in "/proc/sys/net/$1/ns_mode" "/proc/sys/net/$1/child_ns_mode" \
+		"/proc/sys/net/$1/g2h_fallback" "/dev/$1"; do
+		[ -e "$name" ] || complain "there is no $name" || return
+	done
+	grep -q "^$2 " /proc/net/protocols || complain "no $2 in /proc/net/protocols"
+}
+
+names_are_not() {
+	for name in "/proc/sys/net/$1" "/dev/$1"; do
+		[ ! -e "$name" ] || complain "there is $name" || return
+	done
+	! grep -q "^$2 " /proc/net/protocols || complain "$2 is in /proc/net/protocols"
+}
+
+names_are_of_its_own() {
+	[ "$family" = 18 ] || return 0
+	names_are rvsock RVSOCK || return
+	names_are_not vsock AF_VSOCK
+}
+
 unloads_when_no_socket_is_left() {
 	unload || complain "still in use: $(grep rvsock /proc/modules)" || return
 	if hold create; then release; complain "the family is still there"; return; fi
 	grep -q EAFNOSUPPORT $said || complain "socket(): $(cat $said)" || return
-	[ -z "$(sockets)" ] || complain "still in /proc/net/protocols"
+	[ -z "$(sockets)" ] || complain "still in /proc/net/protocols" || return
+	names_are_not rvsock RVSOCK && names_are_not vsock AF_VSOCK
 }
 
 loads_again() {
@@ -157,6 +199,8 @@ takes_the_number_of_vsock() {
 	hold create 40 || complain "no socket of family 40: $(cat $said)" || return
 	release
 	if hold create 18; then release; complain "family 18 is there as well"; return; fi
+	names_are vsock AF_VSOCK || return
+	names_are_not rvsock RVSOCK || return
 	if [ "$topology" = peer ]; then
 		two_byte 40 || complain "$(cat /tmp/demo.out)" || return
 	fi
@@ -214,8 +258,9 @@ run() {
 	fi
 }
 
-tests="listed_in_protocols counters_can_be_read
-	unload_refused_with_a_socket unload_refused_with_a_listener"
+tests="listed_in_protocols counters_can_be_read names_are_of_its_own
+	unload_refused_with_a_socket unload_refused_with_a_listener
+	unload_refused_with_an_open_device"
 [ "$topology" = peer ] && tests="$tests
 	unload_refused_with_a_connection unload_refused_with_a_pending_connect"
 tests="$tests unloads_when_no_socket_is_left loads_again"

@@ -608,13 +608,14 @@ long module_counter(const char *name)
 
 int live_sockets(void)
 {
+	const char *row = vsock_family() == AF_VSOCK ? "AF_VSOCK" : "RVSOCK";
 	FILE *file = fopen("/proc/net/protocols", "r");
 	char line[256], name[32];
 	int size, count, found = -1;
 
 	while (file && fgets(line, sizeof(line), file))
 		if (sscanf(line, "%31s %d %d", name, &size, &count) == 3 &&
-		    !strcmp(name, "RVSOCK"))
+		    !strcmp(name, row))
 			found = count;
 	if (file)
 		fclose(file);

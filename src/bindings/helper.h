@@ -31,6 +31,7 @@
 #include <uapi/linux/virtio_ring.h>
 
 #include "shims_net.h"
+#include "shims_trace.h"
 #include "shims_virtio.h"
 
 /*

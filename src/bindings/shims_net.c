@@ -200,15 +200,18 @@ void rvsock_sock_poll_wait(struct file *file, struct socket *socket,
 
 /*
  * The end of both directions concerns everyone who polls; anything else wakes
- * one of those who asked to be woken one at a time (EPOLLEXCLUSIVE).
+ * one of those who asked to be woken one at a time (EPOLLEXCLUSIVE). Returns
+ * whether anybody polls.
  */
-void rvsock_sock_wake_poll(struct sock *sk, __poll_t events)
+bool rvsock_sock_wake_poll(struct sock *sk, __poll_t events)
 {
 	struct socket_wq *wq;
+	bool told;
 
 	rcu_read_lock();
 	wq = rcu_dereference(sk->sk_wq);
-	if (skwq_has_sleeper(wq))
+	told = skwq_has_sleeper(wq);
+	if (told)
 		__wake_up(&wq->wait, TASK_INTERRUPTIBLE,
 			  events & EPOLLHUP ? 0 : 1, poll_to_key(events));
 	if (events & EPOLLERR)
@@ -220,6 +223,7 @@ void rvsock_sock_wake_poll(struct sock *sk, __poll_t events)
 	if (events & EPOLLOUT)
 		sk_wake_async_rcu(sk, SOCK_WAKE_IO, POLL_OUT);
 	rcu_read_unlock();
+	return told;
 }
 
 void rvsock_send_sigpipe(void)
@@ -230,6 +234,15 @@ void rvsock_send_sigpipe(void)
 int rvsock_copy_from_sockptr(void *to, sockptr_t from, size_t len)
 {
 	return copy_from_sockptr(to, from, len) ? -EFAULT : 0;
+}
+
+/*
+ * How often the task gave up the processor to sleep: what /proc/TID/status has as
+ * voluntary_ctxt_switches. Nobody else changes it while the task runs.
+ */
+unsigned long rvsock_voluntary_switches(void)
+{
+	return current->nvcsw;
 }
 
 bool rvsock_wq_has_sleeper(struct wait_queue_head *head)

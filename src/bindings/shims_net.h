@@ -53,11 +53,12 @@ int rvsock_sock_error(struct sock *sk);
 bool rvsock_sock_ns_capable(const struct sock *sk, int capability);
 void rvsock_sock_poll_wait(struct file *file, struct socket *socket,
 			   poll_table *table);
-void rvsock_sock_wake_poll(struct sock *sk, __poll_t events);
+bool rvsock_sock_wake_poll(struct sock *sk, __poll_t events);
 void rvsock_send_sigpipe(void);
 int rvsock_copy_from_sockptr(void *to, sockptr_t from, size_t len);
 
 /* Wait queues */
+unsigned long rvsock_voluntary_switches(void);
 bool rvsock_wq_has_sleeper(struct wait_queue_head *head);
 void rvsock_init_wait_entry(struct wait_queue_entry *entry,
 			    wait_queue_func_t function);

@@ -9,6 +9,7 @@
 //! C source: [`net/core/sock.c`](srctree/net/core/sock.c)
 
 use super::sock::{
+    Holder,
     Protocol,
     Sock, //
 };
@@ -48,15 +49,20 @@ impl<'a, P: Protocol> Owned<'a, P> {
             sock,
             _not_send: NotThreadSafe,
         };
-        this.mark();
+        this.mark(Holder::Guard);
         this
     }
 
     /// Notes that the owner is a guard, which delivers what is pending when it gives the socket up.
     /// Generic code that owns a socket does not.
-    fn mark(&mut self) {
+    fn mark(&mut self, holder: Holder) {
         // SAFETY: By the type invariants, this task owns the socket, and with it the mark.
-        unsafe { *self.sock.guarded.get() = true };
+        unsafe { *self.sock.holder.get() = holder };
+    }
+
+    /// The socket that is owned.
+    pub(crate) fn sock(&self) -> &'a Sock<P> {
+        self.sock
     }
 
     /// The state, and the proof that the socket's spinlock is free.
@@ -78,7 +84,7 @@ impl<'a, P: Protocol> Owned<'a, P> {
         let _relock = ScopeGuard::new(|| {
             // SAFETY: `sk` is valid for `'a`. This restores the type invariant.
             unsafe { bindings::lock_sock_nested(sk, 0) };
-            self.mark();
+            self.mark(Holder::Guard);
         });
         after_release(sock);
         f()
@@ -88,11 +94,12 @@ impl<'a, P: Protocol> Owned<'a, P> {
     ///
     /// For a long operation that wants to see what arrived meanwhile.
     pub(crate) fn flush_backlog(&mut self) {
+        self.mark(Holder::Flushing);
         // SAFETY: By the type invariants, this task owns the socket; nothing borrows the state,
         // since `self` is borrowed mutably. The function takes the spinlock and calls
         // `release_cb`.
         unsafe { bindings::__sk_flush_backlog(self.sock.as_raw()) };
-        self.mark();
+        self.mark(Holder::Guard);
     }
 }
 

@@ -18,6 +18,7 @@
 //! | `sock_queue.rs` | a queue of sockets that does not allocate |
 //! | `message.rs` | `struct msghdr` of a send and of a receive |
 //! | `wait.rs`, `timeout.rs` | sleeping until a stated need is met |
+//! | `trace.rs` | tracepoints |
 //! | `poll.rs`, `errno.rs` | event masks, error codes |
 //! | `skb.rs`, `skb_queue.rs`, `pages.rs` | memory for payload |
 //! | `receive_buffer.rs` | memory for payload that a device writes |
@@ -66,4 +67,5 @@ pub(crate) mod sysctl;
 pub(crate) mod table;
 pub(crate) mod timeout;
 pub(crate) mod timer;
+pub(crate) mod trace;
 pub(crate) mod wait;

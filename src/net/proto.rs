@@ -5,6 +5,7 @@
 //! C header: [`include/net/sock.h`](srctree/include/net/sock.h)
 
 use super::sock::{
+    Holder,
     Protocol,
     Sock, //
 };
@@ -57,8 +58,11 @@ pub(super) unsafe extern "C" fn release_cb<P: Protocol>(sk: *mut bindings::sock)
 
     P::drain(sock, state, backlog);
     // SAFETY: The caller owns the socket, and with it the mark.
-    let guarded = unsafe { core::mem::take(&mut *sock.guarded.get()) };
-    if !guarded && P::has_pending(sock) {
+    let holder = unsafe { core::mem::take(&mut *sock.holder.get()) };
+    if holder != Holder::Flushing {
+        P::released(sock);
+    }
+    if holder == Holder::Generic && P::has_pending(sock) {
         // Nobody comes after generic code: the timer has to.
         sock.arm_timer(Jiffies::default());
     }

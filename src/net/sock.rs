@@ -73,6 +73,12 @@ pub(crate) trait Protocol: Sized + 'static {
     /// this socket again.
     fn drain(sock: &Sock<Self>, state: &mut Self::State, backlog: &mut Self::Backlog);
 
+    /// The task that owns the socket gives it up: whom it was to wake is to be woken now.
+    ///
+    /// Called after [`Protocol::drain`], unless the owner only looks what arrived and goes on; with
+    /// the socket still owned and its spinlock held. So who is woken finds the lock free.
+    fn released(sock: &Sock<Self>);
+
     /// Whether something is pending for [`Protocol::deliver`].
     ///
     /// Any context.
@@ -98,6 +104,18 @@ pub(crate) trait Protocol: Sized + 'static {
     fn write_space(sock: &Sock<Self>);
 }
 
+/// How the task that owns a socket holds it.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// Generic code took the lock, and gives it up.
+    #[default]
+    Generic,
+    /// There is an [`Owned`].
+    Guard,
+    /// There is one, and it looks what arrived without letting go.
+    Flushing,
+}
+
 /// A socket: a `struct sock` and the data of its protocol in one allocation.
 ///
 /// It is reference-counted by `sk_refcnt`: an [`ARef`](kernel::sync::aref::ARef) holds a
@@ -112,7 +130,7 @@ pub(crate) trait Protocol: Sized + 'static {
 /// - Its `sk_timer` was set up with [`super::timer::expired`] of this `P`.
 /// - `state` is accessed only by whoever owns the socket: a task for which `sk_lock.owned` is set,
 ///   or the holder of `sk_lock.slock` while it is not set.
-/// - `guarded` is accessed only by whoever owns the socket, as the state is.
+/// - `holder` is accessed only by whoever owns the socket, as the state is.
 /// - `backlog` is accessed only by the holder of `sk_lock.slock`.
 /// - It is linked in the list of its `place`, from the end of `construct` to the beginning of
 ///   `destruct`.
@@ -130,8 +148,8 @@ pub(crate) struct Sock<P: Protocol> {
     pub(super) unsent: Atomic<usize>,
     shared: P::Shared,
     pub(super) state: UnsafeCell<P::State>,
-    /// The task that owns the socket has an [`Owned`].
-    pub(super) guarded: UnsafeCell<bool>,
+    /// How the task that owns the socket holds it.
+    pub(super) holder: UnsafeCell<Holder>,
     pub(super) backlog: UnsafeCell<P::Backlog>,
     _pin: PhantomPinned,
 }
@@ -253,7 +271,7 @@ impl<P: Protocol> Sock<P> {
             addr_of_mut!((*slot).unsent).write(Atomic::new(0));
             addr_of_mut!((*slot).links).write([const { Link::new() }; PLACES]);
             addr_of_mut!((*slot).state).write(UnsafeCell::new(state));
-            addr_of_mut!((*slot).guarded).write(UnsafeCell::new(false));
+            addr_of_mut!((*slot).holder).write(UnsafeCell::new(Holder::Generic));
             addr_of_mut!((*slot).backlog).write(UnsafeCell::new(P::Backlog::default()));
         }
 
@@ -338,6 +356,12 @@ impl<P: Protocol> Sock<P> {
     #[inline]
     pub(crate) fn lock_bh(&self) -> Bh<'_, P> {
         Bh::new(self)
+    }
+
+    /// Whether a task owns the socket. With its lock held, in any of its forms.
+    pub(crate) fn is_owned(&self) -> bool {
+        // SAFETY: By the type invariants, `sk` is valid.
+        unsafe { bindings::rvsock_sock_owned_by_user(self.as_raw()) }
     }
 
     /// The number of the socket's family (`sk_family`).
@@ -480,13 +504,13 @@ impl<P: Protocol> Sock<P> {
     }
 
     /// Tells those who poll the socket that `events` happened, and sends `SIGIO` to who asked for
-    /// it (`sk_wq`).
+    /// it (`sk_wq`). Returns whether anybody polls.
     ///
     /// Any context. What the events announce must have been published before: pollers are looked
     /// for behind a full barrier.
-    pub(crate) fn wake_poll(&self, events: PollEvents) {
+    pub(crate) fn wake_poll(&self, events: PollEvents) -> bool {
         // SAFETY: By the type invariants, `sk` is valid.
-        unsafe { bindings::rvsock_sock_wake_poll(self.as_raw(), events.into_raw()) };
+        unsafe { bindings::rvsock_sock_wake_poll(self.as_raw(), events.into_raw()) }
     }
 
     /// Whether the calling task may use what is reserved in the socket's network namespace

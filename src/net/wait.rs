@@ -7,12 +7,18 @@
 //! is there: one wake-up for one satisfied request. Sleepers are served one after the other, in the
 //! order in which they came: the second is woken when the first has taken what it needs and left.
 //!
+//! Whoever wakes a sleeper leaves the reason with it, and each wake-up is told to the queue's
+//! [`Supply`] with that reason when the sleeper runs again ([`Supply::woke`]).
+//!
 //! C source: [`kernel/sched/wait.c`](srctree/kernel/sched/wait.c); C header:
 //! [`include/linux/wait.h`](srctree/include/linux/wait.h)
 
 use super::{
     guard::Owned,
-    sock::Protocol,
+    sock::{
+        Protocol,
+        Sock, //
+    },
     timeout::Timeout, //
 };
 use crate::bindings;
@@ -40,15 +46,45 @@ use pin_init::stack_pin_init;
 
 /// What the sleepers of a [`NeedQueue`] wait for.
 ///
-/// It is read with interrupts off and under a spinlock that is not to be named: implementations
-/// read atomics, and take no locks.
+/// But for [`Supply::woke`], it is called with interrupts off and under a spinlock that is not to
+/// be named: implementations read atomics, and take no locks.
 pub(crate) trait Supply: Send + Sync {
-    /// How much is there.
-    fn available(&self) -> usize;
+    /// Whose sockets' calls sleep here.
+    type Protocol: Protocol;
 
-    /// Whether no more will come, or something happened that everyone has to know: all sleepers
-    /// are to wake, whatever they need.
-    fn ended(&self) -> bool;
+    /// What a sleeper asks for.
+    type Need: Copy + Send;
+
+    /// Why a sleeper was woken.
+    type Reason: Copy + Send;
+
+    /// Why the first sleeper is to wake, if there is enough for it.
+    fn met(&self, need: &Self::Need) -> Option<Self::Reason>;
+
+    /// Why all sleepers are to wake, whatever they need: no more will come, or something happened
+    /// that everyone has to know.
+    fn ended(&self) -> Option<Self::Reason>;
+
+    /// A call that slept for `need` runs again, and owns its socket. Told once for each time that
+    /// the kernel took the task off the processor here. Process context.
+    fn woke(
+        &self,
+        sock: &Sock<Self::Protocol>,
+        state: &<Self::Protocol as Protocol>::State,
+        need: &Self::Need,
+        by: WokenBy<Self::Reason>,
+    );
+}
+
+/// Who woke a sleeper.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WokenBy<R> {
+    /// The supply, for this reason.
+    Supply(R),
+    /// A signal, or what the kernel delivers as one does.
+    Signal,
+    /// The time is up.
+    Timeout,
 }
 
 /// A queue of sleepers, each with a need.
@@ -59,8 +95,8 @@ pub(crate) trait Supply: Send + Sync {
 #[pin_data]
 pub(crate) struct NeedQueue<S: Supply> {
     supply: S,
-    /// How often sleepers were told to think again.
-    round: Atomic<u32>,
+    /// Whether to wake the first sleeper when the socket is given up.
+    due: Atomic<bool>,
     #[pin]
     head: Opaque<bindings::wait_queue_head_t>,
     #[pin]
@@ -82,7 +118,7 @@ impl<S: Supply> NeedQueue<S> {
     ) -> impl PinInit<Self> {
         pin_init!(Self {
             supply,
-            round: Atomic::new(0),
+            due: Atomic::new(false),
             // SAFETY: `slot` is valid while the closure is called, and both `name` and `key` live
             // for ever.
             head <- Opaque::ffi_init(|slot| unsafe {
@@ -102,17 +138,47 @@ impl<S: Supply> NeedQueue<S> {
     ///
     /// Any context.
     pub(crate) fn wake(&self) {
-        self.walk(false);
+        self.walk(None);
     }
 
-    /// Walks along the sleepers, if there are any: past the first only with `to_the_end`, or when
-    /// the supply has ended.
-    fn walk(&self, to_the_end: bool) {
+    /// As [`NeedQueue::wake`], when the task that owns the socket gives it up: whoever was woken
+    /// before would only sleep again, for the lock. At once if no task owns it.
+    ///
+    /// With the socket's lock held, in any of its forms.
+    pub(crate) fn wake_when_free(&self, sock: &Sock<S::Protocol>) {
+        if sock.is_owned() {
+            self.due.store(true, Relaxed);
+        } else {
+            self.wake();
+        }
+    }
+
+    /// The task that owns the socket gives it up: wakes whom [`NeedQueue::wake_when_free`] was to
+    /// wake. For [`Protocol::released`].
+    pub(crate) fn wake_due(&self) {
+        if self.due.load(Relaxed) {
+            self.due.store(false, Relaxed);
+            self.wake();
+        }
+    }
+
+    /// Changes what the sleepers need, in place. Wakes nobody.
+    ///
+    /// Any context. Where sleepers make up their need under a lock, such as their socket's, this
+    /// has to be called under it as well: one who has made it up and not yet said so would not be
+    /// reached.
+    pub(crate) fn revise(&self, change: &dyn Fn(&mut S::Need)) {
+        self.walk(Some(change));
+    }
+
+    /// Walks along the sleepers, if there are any: to change what each needs, or to wake the first
+    /// or, when the supply has ended, all.
+    fn walk(&self, change: Option<&dyn Fn(&mut S::Need)>) {
         if self.has_sleepers() {
             let mut walk = Walk {
                 queue: self,
                 first: true,
-                to_the_end,
+                change,
             };
             // SAFETY: The queue is initialised. By the type invariants, all its entries are those
             // of turns of this queue, whose wake function takes a `Walk<S>`; it is not used after
@@ -128,16 +194,6 @@ impl<S: Supply> NeedQueue<S> {
         }
     }
 
-    /// Wakes all sleepers, whatever they need: something changed by which they measure it. Each
-    /// finds its turn ready until it has called [`Turn::set_need`] again.
-    ///
-    /// Any context. Where sleepers measure under a lock, such as their socket's, the change has to
-    /// be made under it as well: one who has measured and not yet said so would not notice.
-    pub(crate) fn reconsider(&self) {
-        self.round.fetch_add(1, Relaxed);
-        self.walk(true);
-    }
-
     /// Whether anyone sleeps, or is on the way from sleep. Whoever comes now stands behind them.
     ///
     /// Any context. Ordered after all changes of the supply that the caller made, by a full barrier
@@ -150,14 +206,19 @@ impl<S: Supply> NeedQueue<S> {
     }
 
     /// Calls `f` with a turn at the end of the queue, which needs `need`. The turn is given up
-    /// when `f` returns, and what it did not take is there for those behind it.
+    /// when `f` returns, and what it did not take is there for those behind it: the next one is
+    /// woken when the caller gives up the socket, which it has to own now and when `f` returns.
     ///
     /// One turn at a time for a task: a second one on the same queue would stand behind the first,
     /// and wait for its own task to go on.
     ///
     /// Process context.
-    pub(crate) fn with_turn<R>(&self, need: usize, f: impl FnOnce(&Turn<'_, S>) -> R) -> R {
-        stack_pin_init!(let turn = Turn::new(self, need));
+    pub(crate) fn with_turn<R>(
+        &self,
+        need: impl Into<S::Need>,
+        f: impl FnOnce(&Turn<'_, S>) -> R,
+    ) -> R {
+        stack_pin_init!(let turn = Turn::new(self, need.into()));
         f(&turn)
     }
 }
@@ -167,16 +228,15 @@ struct Walk<'a, S: Supply> {
     queue: &'a NeedQueue<S>,
     /// Whether the next sleeper is the first.
     first: bool,
-    /// Whether to go on behind the first.
-    to_the_end: bool,
+    /// What becomes of what they need. Nobody is woken then.
+    change: Option<&'a dyn Fn(&mut S::Need)>,
 }
 
-/// What a sleeper needs.
-#[derive(Clone, Copy)]
-struct Need {
-    amount: usize,
-    /// The round in which it was thought out.
-    round: u32,
+/// What the queue knows of a sleeper.
+struct Claim<S: Supply> {
+    need: S::Need,
+    /// Why it was woken, since it found last that it is not due.
+    woken: Option<S::Reason>,
 }
 
 /// A place in a [`NeedQueue`].
@@ -188,12 +248,12 @@ struct Need {
 ///
 /// - `entry` is in the wait queue of `queue` from the end of `new` until it is dropped, and
 ///   belongs to the task that made it.
-/// - `need` is accessed only under the spinlock of that wait queue.
+/// - `claim` is accessed only under the spinlock of that wait queue.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Turn<'q, S: Supply> {
     #[pin]
     entry: Opaque<bindings::wait_queue_entry_t>,
-    need: UnsafeCell<Need>,
+    claim: UnsafeCell<Claim<S>>,
     queue: &'q NeedQueue<S>,
     #[pin]
     _pin: PhantomPinned,
@@ -213,13 +273,13 @@ pub(crate) enum Woken {
 }
 
 impl<'q, S: Supply> Turn<'q, S> {
-    fn new(queue: &'q NeedQueue<S>, need: usize) -> impl PinInit<Self> {
+    fn new(queue: &'q NeedQueue<S>, need: S::Need) -> impl PinInit<Self> {
         pin_init!(&this in Self {
             // SAFETY: `slot` is valid while the closure is called.
             entry <- Opaque::ffi_init(|slot| unsafe {
                 bindings::rvsock_init_wait_entry(slot, Some(wake_up::<S>))
             }),
-            need: UnsafeCell::new(queue.now(need)),
+            claim: UnsafeCell::new(Claim { need, woken: None }),
             queue,
             _pin: PhantomPinned,
             _not_send: NotThreadSafe,
@@ -236,27 +296,39 @@ impl<'q, S: Supply> Turn<'q, S> {
         })
     }
 
-    /// Whether this turn is the first and its need is met, or the supply has ended.
-    pub(crate) fn ready(&self) -> bool {
+    /// Calls `f` with the claim, and with whether this turn is the first.
+    fn with_claim<R>(&self, f: impl FnOnce(&mut Claim<S>, bool) -> R) -> R {
         let head = self.queue.head.get();
         self.queue.locked(|| {
             // SAFETY: The queue's spinlock is held, so that its list is consistent; the entry is
-            // in it by the type invariants. Only this task changes its need.
-            let (first, need) = unsafe {
-                let own = &raw mut (*self.entry.get()).entry;
-                ((*head).head.next == own, *self.need.get())
-            };
-            self.queue.is_due(first, need)
+            // in it by the type invariants.
+            let first = unsafe { (*head).head.next == &raw mut (*self.entry.get()).entry };
+            // SAFETY: By the type invariants, whoever holds the spinlock has the claim to itself.
+            f(unsafe { &mut *self.claim.get() }, first)
         })
     }
 
-    /// Changes what this turn needs. Whom that lets through is woken.
-    pub(crate) fn set_need(&self, need: usize) {
-        self.queue.locked(|| {
-            // SAFETY: The queue's spinlock is held, and only this task changes its need.
-            unsafe { *self.need.get() = self.queue.now(need) };
-        });
-        self.queue.wake();
+    /// Whether this turn is the first and its need is met, or the supply has ended.
+    pub(crate) fn ready(&self) -> bool {
+        self.with_claim(|claim, first| {
+            let due = self.queue.due(first, &claim.need).is_some();
+            if !due {
+                // Whatever it was woken for, somebody else has taken.
+                claim.woken = None;
+            }
+            due
+        })
+    }
+
+    /// What this turn needs: what was said last, or what [`NeedQueue::revise`] made of it.
+    pub(crate) fn need(&self) -> S::Need {
+        self.with_claim(|claim, _| claim.need)
+    }
+
+    /// Changes what this turn needs.
+    pub(crate) fn set_need(&self, need: impl Into<S::Need>) {
+        let need = need.into();
+        self.with_claim(|claim, _| claim.need = need);
     }
 
     /// Sleeps until the need is met, the supply has ended, a signal is pending, or the time is up;
@@ -265,58 +337,88 @@ impl<'q, S: Supply> Turn<'q, S> {
     /// The socket is given up meanwhile, at which moment its backlog is drained, and owned again
     /// on return. Nothing that comes in between is missed, since the turn is in the queue already.
     /// Does not sleep if there is a reason not to.
-    pub(crate) fn sleep<P: Protocol>(
-        &self,
-        guard: &mut Owned<'_, P>,
-        timeout: &mut Timeout,
-    ) -> Woken {
+    pub(crate) fn sleep(&self, guard: &mut Owned<'_, S::Protocol>, timeout: &mut Timeout) -> Woken {
         self.sleep_at_most(guard, timeout, Timeout::NONE)
     }
 
     /// As [`Turn::sleep`], and also ends with [`Woken::TimedOut`] after `limit`, which is taken off
     /// `timeout`.
-    pub(crate) fn sleep_at_most<P: Protocol>(
+    pub(crate) fn sleep_at_most(
         &self,
-        guard: &mut Owned<'_, P>,
+        guard: &mut Owned<'_, S::Protocol>,
         timeout: &mut Timeout,
         limit: Timeout,
     ) -> Woken {
         let mut limit = limit;
         loop {
-            let woken = guard.unlocked(|| self.sleep_unlocked(timeout, &mut limit));
-            // Someone who did not queue may have been quicker with the lock.
-            if woken != Woken::Ready || self.ready() {
-                return woken;
+            let (woken, slept) = guard.unlocked(|| self.sleep_once(timeout, &mut limit));
+            if let Some(by) = slept {
+                let sock = guard.sock();
+                self.queue.supply.woke(sock, guard, &self.need(), by);
+            }
+            match woken {
+                // Someone who did not queue may have been quicker with the lock.
+                Some(Woken::Ready) if !self.ready() => {}
+                Some(woken) => return woken,
+                None => {}
             }
         }
     }
 
-    fn sleep_unlocked(&self, timeout: &mut Timeout, limit: &mut Timeout) -> Woken {
-        loop {
-            if self.ready() {
-                return Woken::Ready;
-            }
-            if kernel::current!().signal_pending() {
-                return Woken::Signal;
-            }
-            let sleep = timeout.min(*limit);
-            if sleep.is_zero() {
-                return Woken::TimedOut;
-            }
-            // SAFETY: By the type invariants, the entry is in a queue and belongs to this task,
-            // since a turn does not leave the thread that made it.
-            let left = unsafe {
-                bindings::wait_woken(
-                    self.entry.get(),
-                    bindings::TASK_INTERRUPTIBLE,
-                    sleep.into_raw(),
-                )
-            };
-            let left = Timeout::from_raw(left);
-            timeout.spend(sleep, left);
-            limit.spend(sleep, left);
+    /// Sleeps once, if there is no reason not to. Returns how the sleep is to end, if it is, and
+    /// by whom the task was woken, if it was taken off the processor.
+    fn sleep_once(
+        &self,
+        timeout: &mut Timeout,
+        limit: &mut Timeout,
+    ) -> (Option<Woken>, Option<WokenBy<S::Reason>>) {
+        let sleep = timeout.min(*limit);
+        if let Some(woken) = self.over(sleep) {
+            return (Some(woken), None);
+        }
+        let before = switches();
+        // SAFETY: By the type invariants, the entry is in a queue and belongs to this task, since
+        // a turn does not leave the thread that made it.
+        let left = unsafe {
+            bindings::wait_woken(
+                self.entry.get(),
+                bindings::TASK_INTERRUPTIBLE,
+                sleep.into_raw(),
+            )
+        };
+        let left = Timeout::from_raw(left);
+        timeout.spend(sleep, left);
+        limit.spend(sleep, left);
+        if switches() == before {
+            // It was woken before it slept.
+            return (self.over(left), None);
+        }
+        let by = match self.with_claim(|claim, _| claim.woken) {
+            Some(reason) => WokenBy::Supply(reason),
+            None if left.is_zero() && !kernel::current!().signal_pending() => WokenBy::Timeout,
+            None => WokenBy::Signal,
+        };
+        (self.over(left), Some(by))
+    }
+
+    /// How a sleep is to end, if there is no reason to sleep.
+    fn over(&self, timeout: Timeout) -> Option<Woken> {
+        if self.ready() {
+            Some(Woken::Ready)
+        } else if kernel::current!().signal_pending() {
+            Some(Woken::Signal)
+        } else if timeout.is_zero() {
+            Some(Woken::TimedOut)
+        } else {
+            None
         }
     }
+}
+
+/// How often the calling task gave up the processor to sleep, as the kernel counts.
+fn switches() -> c_ulong {
+    // SAFETY: Just an FFI call.
+    unsafe { bindings::rvsock_voluntary_switches() }
 }
 
 #[pinned_drop]
@@ -326,24 +428,16 @@ impl<S: Supply> PinnedDrop for Turn<'_, S> {
         // runs on it: those run under the spinlock that this takes.
         unsafe { bindings::remove_wait_queue(self.queue.head.get(), self.entry.get()) };
         // What was claimed is there for others now.
-        self.queue.wake();
+        self.queue.due.store(true, Relaxed);
     }
 }
 
 impl<S: Supply> NeedQueue<S> {
-    /// A need that was thought out now.
-    fn now(&self, amount: usize) -> Need {
-        Need {
-            amount,
-            round: self.round.load(Relaxed),
-        }
-    }
-
-    /// Whether a sleeper with this need is to be woken.
-    fn is_due(&self, first: bool, need: Need) -> bool {
-        self.supply.ended()
-            || need.round != self.round.load(Relaxed)
-            || (first && self.supply.available() >= need.amount)
+    /// Why a sleeper with this need is to be woken, if it is.
+    fn due(&self, first: bool, need: &S::Need) -> Option<S::Reason> {
+        self.supply
+            .ended()
+            .or_else(|| if first { self.supply.met(need) } else { None })
     }
 
     /// Calls `f` under the queue's spinlock, with interrupts off.
@@ -389,15 +483,21 @@ unsafe extern "C" fn wake_up<S: Supply>(
     let walk = unsafe { &mut *key.cast::<Walk<'_, S>>() };
     // SAFETY: By the requirements.
     let turn = unsafe { NeedQueue::<S>::turn_of(entry) };
-    // SAFETY: The queue's spinlock is held, and a turn in the queue is valid.
-    let need = unsafe { *UnsafeCell::raw_get(&raw const (*turn).need) };
+    // SAFETY: The queue's spinlock is held, with which the claim of a turn in the queue, which is
+    // valid, belongs to the caller.
+    let claim = unsafe { &mut *UnsafeCell::raw_get(&raw const (*turn).claim) };
 
-    if walk.queue.is_due(walk.first, need) {
+    if let Some(change) = walk.change {
+        change(&mut claim.need);
+        return 0;
+    }
+    if let Some(reason) = walk.queue.due(walk.first, &claim.need) {
+        claim.woken = Some(reason);
         // SAFETY: The entry was made for a task that waits with `wait_woken()`.
         unsafe { bindings::woken_wake_function(entry, mode, flags, core::ptr::null_mut()) };
     }
     walk.first = false;
-    if walk.to_the_end || walk.queue.supply.ended() {
+    if walk.queue.supply.ended().is_some() {
         0
     } else {
         -1

@@ -8,6 +8,108 @@
 
 use super::credit::ReceiveCredit;
 
+/// Why a call that slept was woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum WakeReason {
+    /// What it wants is there: all of it, or the rest of what is more than the window.
+    Target,
+    /// It wants more than the window, and as much as is to be waited for at once is there.
+    Window,
+    /// Much is there, and nothing has come for a while.
+    Stalled,
+    /// No more will come, in order: an end was shut down or closed.
+    Shutdown,
+    /// No more will come: the connection was lost, or not made.
+    Error,
+    /// A signal.
+    Signal,
+    /// The time is up.
+    Timeout,
+}
+
+impl WakeReason {
+    /// How many reasons there are.
+    pub(crate) const COUNT: usize = Self::ALL.len();
+
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [WakeReason; 7] = [
+        WakeReason::Target,
+        WakeReason::Window,
+        WakeReason::Stalled,
+        WakeReason::Shutdown,
+        WakeReason::Error,
+        WakeReason::Signal,
+        WakeReason::Timeout,
+    ];
+
+    /// A name for each reason, in the order of their numbers.
+    pub(crate) const NAMES: [&'static str; Self::COUNT] = [
+        "target", "window", "stalled", "shutdown", "error", "signal", "timeout",
+    ];
+}
+
+/// What a call that sleeps asks for, in bytes, and how far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    /// What the caller has room for, or has to send.
+    pub(crate) len: usize,
+    /// The least that the whole call wants, as [`target`] has it.
+    pub(crate) target: usize,
+    /// What it has by now.
+    pub(crate) done: usize,
+    /// Whether it wants all of `len`, whatever `SO_RCVLOWAT` is (`MSG_WAITALL`).
+    pub(crate) wait_all: bool,
+    /// Whether it leaves in the queue what it sees, and so cannot make room (`MSG_PEEK`).
+    pub(crate) peek: bool,
+}
+
+impl From<usize> for Ask {
+    /// So many, all at once.
+    fn from(len: usize) -> Self {
+        Ask {
+            len,
+            target: len,
+            done: 0,
+            wait_all: true,
+            peek: false,
+        }
+    }
+}
+
+impl Ask {
+    /// What is left of the target.
+    pub(crate) fn wanted(&self) -> usize {
+        self.target.saturating_sub(self.done)
+    }
+
+    /// How much has to be queued before it is worth to go on. At least 1.
+    pub(crate) fn need(&self, window: u32) -> usize {
+        if self.peek {
+            // It waits for what the queue can hold.
+            self.wanted().clamp(1, window.max(1) as usize)
+        } else {
+            need(self.wanted(), window)
+        }
+    }
+
+    /// Why it is to be woken when its need is met: because nothing is left to be waited for, or
+    /// because the window holds no more.
+    pub(crate) fn reason(&self, window: u32) -> WakeReason {
+        if self.wanted() > window as usize {
+            WakeReason::Window
+        } else {
+            WakeReason::Target
+        }
+    }
+
+    /// Takes note of a changed `SO_RCVLOWAT`: a lower one binds a call that sleeps already, a
+    /// higher one does not.
+    pub(crate) fn lower(&mut self, low_water: usize) {
+        self.target = self.target.min(target(self.len, self.wait_all, low_water));
+    }
+}
+
 /// The most that can be expected to be queued at once: a peer keeps within the buffer it was
 /// told of, and many (the C implementation among them) within their own as well. At least 1.
 pub(crate) fn window(own_buf_alloc: u32, peer_buf_alloc: u32) -> u32 {

@@ -162,8 +162,9 @@ impl State {
             }
         }
         if take_if_due(&mut self.alarms.stall) && self.may_stall(sock) {
-            self.stalled = true;
-            sock.shared().published.readers.reconsider();
+            let readers = &sock.shared().published.readers;
+            readers.supply().stall();
+            readers.wake_when_free(sock);
         }
         if take_if_due(&mut self.alarms.ask) {
             self.ask_for_credit(sock);

@@ -209,7 +209,7 @@ fn wait(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>, mut timeout: Timeout) 
             .shared()
             .published
             .connecting
-            .with_turn(1, |turn| turn.sleep(state, &mut timeout));
+            .with_turn(1_usize, |turn| turn.sleep(state, &mut timeout));
         let Stage::Connecting(link) = &mut state.stage else {
             continue;
         };

@@ -3,6 +3,7 @@
 //! What all sockets of the family share.
 
 use super::{
+    level::Call,
     namespace::{
         Place,
         Scope, //
@@ -19,7 +20,8 @@ use crate::protocol::{
         Cid,
         Flow, //
     },
-    reason::DropReason, //
+    reason::DropReason,
+    wake::WakeReason, //
 };
 use crate::transport::virtio::Device;
 use kernel::{
@@ -57,8 +59,12 @@ pub(crate) struct Context {
     /// How many local namespaces there were.
     scopes: Atomic<u64>,
     dropped: [Atomic<u64>; DropReason::COUNT],
-    /// How often a reader was woken because nothing arrived any more.
+    /// How often a reader took less than it needs because nothing arrived any more.
     stalled: Atomic<u64>,
+    /// How often calls slept and were woken: by what they slept for, and why.
+    woken: [[Atomic<u64>; WakeReason::COUNT]; Call::NAMES.len()],
+    /// How often pollers were told of something.
+    polled: Atomic<u64>,
     #[pin]
     device: SpinLockBh<Option<Arc<Device<Context>>>>,
 }
@@ -77,6 +83,8 @@ impl Context {
                 scopes: Atomic::new(0),
                 dropped: [const { Atomic::new(0) }; DropReason::COUNT],
                 stalled: Atomic::new(0),
+                woken: [const { [const { Atomic::new(0) }; WakeReason::COUNT] }; Call::NAMES.len()],
+                polled: Atomic::new(0),
                 device <- SpinLockBh::new(None, c"rvsock device", static_lock_class!()),
             }),
             GFP_KERNEL,
@@ -118,9 +126,22 @@ impl Context {
             || self.device().is_some_and(|device| device.cid() == cid)
     }
 
-    /// Counts a reader that was woken because nothing arrived any more.
+    /// Counts a reader that takes less than it needs because nothing arrived any more.
     pub(super) fn count_stall(&self) {
         self.stalled.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a call that slept and was woken.
+    pub(super) fn count_woken(&self, call: Call, reason: WakeReason) {
+        let counts = self.woken.get(call as usize);
+        if let Some(count) = counts.and_then(|counts| counts.get(reason as usize)) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts that pollers were told of something.
+    pub(super) fn count_polled(&self) {
+        self.polled.fetch_add(1, Relaxed);
     }
 
     /// Writes all counters down, one on a line: its name and its value.
@@ -128,6 +149,12 @@ impl Context {
         for (name, counter) in DropReason::NAMES.iter().zip(&self.dropped) {
             writeln!(out, "dropped_{name} {}", counter.load(Relaxed))?;
         }
+        for (call, counts) in Call::NAMES.iter().zip(&self.woken) {
+            for (reason, count) in WakeReason::NAMES.iter().zip(counts) {
+                writeln!(out, "woken_{call}_{reason} {}", count.load(Relaxed))?;
+            }
+        }
+        writeln!(out, "polled {}", self.polled.load(Relaxed))?;
         writeln!(out, "stalled {}", self.stalled.load(Relaxed))
     }
 

@@ -132,7 +132,7 @@ pub(super) fn accept(sock: &Sock<Vsock>, nonblocking: bool) -> Result<ARef<Sock<
         if timeout.is_zero() {
             return Err(EAGAIN);
         }
-        let taken = readers.with_turn(1, |turn| {
+        let taken = readers.with_turn(1_usize, |turn| {
             let woken = turn.sleep(&mut state, &mut timeout);
             // Taken while the turn is still held: nobody else can be served first.
             let child = match &mut state.stage {

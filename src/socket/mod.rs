@@ -8,6 +8,7 @@
 //! | `context.rs` | what all sockets share: tables, the device, counters |
 //! | `state.rs` | the state of a socket behind its lock, and its transitions |
 //! | `published.rs`, `poll.rs` | what of it can be read without the lock; who is woken by a change |
+//! | `level.rs` | what sleepers wait for, and why each was woken |
 //! | `alarm.rs` | what the timer is for |
 //! | `link.rs`, `queue.rs` | a connection, its transport and its receive queue |
 //! | `deliver.rs`, `backlog.rs` | packets from a transport: at once, or when the owner lets go |
@@ -28,6 +29,7 @@ mod connect;
 mod context;
 mod deliver;
 mod diag;
+mod level;
 mod link;
 mod listen;
 mod namespace;
@@ -197,6 +199,10 @@ impl Protocol for Vsock {
 
     fn drain(sock: &Sock<Self>, state: &mut State, backlog: &mut Backlog) {
         backlog.drain(sock, state);
+    }
+
+    fn released(sock: &Sock<Self>) {
+        sock.shared().published.released();
     }
 
     fn has_pending(sock: &Sock<Self>) -> bool {

@@ -38,6 +38,8 @@ const BUFFER_MIN_SIZE: i32 = 1;
 const BUFFER_MAX_SIZE: i32 = 2;
 const CONNECT_TIMEOUT_OLD: i32 = 6;
 const CONNECT_TIMEOUT_NEW: i32 = 8;
+/// `RVSOCK_SO_WAKEUPS` of `include/uapi/linux/rvsock.h`: can only be read.
+const WAKEUPS: i32 = 256;
 
 /// Both forms of `struct timeval` on 64-bit machines.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -202,6 +204,7 @@ pub(super) fn get(sock: &Sock<Vsock>, level: i32, name: i32, out: OptionOut<'_>)
             };
             return write(out, &time);
         }
+        WAKEUPS => return write(out, &sock.shared().published.wakeups()),
         _ => return Err(ENOPROTOOPT),
     };
     write(out, &u64::from(size.load(Relaxed)))

@@ -7,32 +7,41 @@
 //! what these need to know, and publishing is what wakes: there is no change that could forget
 //! it.
 
-use super::Vsock;
+use super::{
+    level::{
+        Call,
+        Level, //
+    },
+    Vsock, //
+};
 use crate::net::{
     poll::PollEvents,
     sock::{
         SkState,
         Sock, //
     },
-    wait::{
-        NeedQueue,
-        Supply, //
-    },
+    wait::NeedQueue, //
 };
-use crate::protocol::wake;
+use crate::protocol::wake::{
+    self,
+    WakeReason, //
+};
 use kernel::{
     prelude::*,
     sync::{
         atomic::{
             Acquire,
             Atomic,
-            Full,
             Relaxed,
             Release, //
         },
         barrier::smp_mb,
         static_lock_class,
     },
+};
+use zerocopy_derive::{
+    Immutable,
+    IntoBytes, //
 };
 
 /// What a socket is, for poll and for whoever waits for it to change.
@@ -81,44 +90,19 @@ impl Snapshot {
     };
 }
 
-/// One direction of a socket, as sleepers look at it.
-pub(super) struct Level {
-    available: Atomic<usize>,
-    ended: Atomic<bool>,
-    /// What is available cannot be used at the moment.
-    blocked: Atomic<bool>,
-}
-
-impl Supply for Level {
-    fn available(&self) -> usize {
-        if self.blocked.load(Relaxed) {
-            0
-        } else {
-            self.available.load(Relaxed)
-        }
-    }
-
-    fn ended(&self) -> bool {
-        self.ended.load(Acquire)
-    }
-}
-
-impl Level {
-    fn new() -> Self {
-        Level {
-            available: Atomic::new(0),
-            ended: Atomic::new(true),
-            blocked: Atomic::new(false),
-        }
-    }
-
-    /// Returns whether a sleeper may find its need met by the change.
-    fn publish(&self, available: usize, ended: bool) -> bool {
-        let more = available > self.available.load(Relaxed) || (ended && !self.ended());
-        self.available.store(available, Relaxed);
-        self.ended.store(ended, Release);
-        more
-    }
+/// How often calls on a socket slept and were woken, by reason: `struct rvsock_wakeups`. Each number
+/// starts over after 2^32.
+#[derive(Immutable, IntoBytes)]
+#[repr(C)]
+pub(super) struct Wakeups {
+    /// `recv` and `accept`.
+    receive: [u32; WakeReason::COUNT],
+    /// `send`.
+    send: [u32; WakeReason::COUNT],
+    /// `connect`.
+    connect: [u32; WakeReason::COUNT],
+    /// How often pollers were told of something.
+    polled: u32,
 }
 
 /// The published record of a socket and those who sleep on it.
@@ -135,6 +119,8 @@ pub(super) struct Published {
     pub(super) connecting: NeedQueue<Level>,
     status: Atomic<u32>,
     window: Atomic<u32>,
+    /// How often pollers were told of something.
+    polled: Atomic<u32>,
 }
 
 impl Published {
@@ -143,15 +129,24 @@ impl Published {
 
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            readers <- NeedQueue::new(Level::new(), c"rvsock readers", static_lock_class!()),
-            writers <- NeedQueue::new(Level::new(), c"rvsock writers", static_lock_class!()),
+            readers <- NeedQueue::new(
+                Level::new(Call::Receive),
+                c"rvsock readers",
+                static_lock_class!()
+            ),
+            writers <- NeedQueue::new(
+                Level::new(Call::Send),
+                c"rvsock writers",
+                static_lock_class!()
+            ),
             connecting <- NeedQueue::new(
-                Level::new(),
+                Level::new(Call::Connect),
                 c"rvsock connecting",
                 static_lock_class!()
             ),
             status: Atomic::new(Self::pack(&Snapshot::IDLE)),
             window: Atomic::new(1),
+            polled: Atomic::new(0),
         })
     }
 
@@ -169,13 +164,27 @@ impl Published {
         if old == new && !arrived {
             return;
         }
-        let settled = new.status != Status::Connecting;
-        let readers = self
-            .readers
-            .supply()
-            .publish(new.available, new.receive_ended);
-        let writers = self.writers.supply().publish(new.sendable, new.send_ended);
-        let connecting = self.connecting.supply().publish(0, settled);
+        let failed = sock.has_error();
+        let end = |ended| match (ended, failed) {
+            (false, _) => None,
+            (true, false) => Some(WakeReason::Shutdown),
+            (true, true) => Some(WakeReason::Error),
+        };
+        let connected = match new.status {
+            Status::Connecting => None,
+            Status::Connected => Some(WakeReason::Target),
+            _ => Some(WakeReason::Error),
+        };
+        let window = new.window;
+        let readers =
+            self.readers
+                .supply()
+                .publish(new.available, window, arrived, end(new.receive_ended));
+        let writers =
+            self.writers
+                .supply()
+                .publish(new.sendable, u32::MAX, false, end(new.send_ended));
+        let connecting = self.connecting.supply().publish(0, 1, false, connected);
         self.window.store(new.window, Relaxed);
         self.status.store(Self::pack(new), Release);
 
@@ -188,29 +197,51 @@ impl Published {
                 Status::Listening => SkState::Listen,
             });
         }
-        if old.window != new.window {
-            // Readers measure what they need by it.
-            self.readers.reconsider();
-        } else if readers {
-            self.readers.wake();
+        if readers {
+            self.readers.wake_when_free(sock);
         }
         if writers {
-            self.writers.wake();
+            self.writers.wake_when_free(sock);
         }
         if connecting {
-            self.connecting.wake();
+            self.connecting.wake_when_free(sock);
         }
         let events = Self::edges(sock, old, new, arrived);
-        if !events.is_empty() {
-            sock.wake_poll(events);
+        self.tell_pollers(sock, events);
+    }
+
+    /// The task that owns the socket gives it up.
+    pub(super) fn released(&self) {
+        self.readers.wake_due();
+        self.writers.wake_due();
+        self.connecting.wake_due();
+    }
+
+    /// Tells pollers that `events` happened, if there are any.
+    fn tell_pollers(&self, sock: &Sock<Vsock>, events: PollEvents) {
+        if !events.is_empty() && sock.wake_poll(events) {
+            self.polled.fetch_add(1, Relaxed);
+            sock.shared().context.count_polled();
         }
     }
 
-    /// `SO_RCVLOWAT` was changed: whoever waits measures anew. With the socket owned.
+    /// `SO_RCVLOWAT` was changed: a lower one binds those who sleep. With the socket owned.
     pub(super) fn low_water_changed(&self, sock: &Sock<Vsock>) {
-        self.readers.reconsider();
+        let low_water = sock.receive_low_water();
+        self.readers.revise(&|ask| ask.lower(low_water));
+        self.readers.wake_when_free(sock);
         if self.snapshot().available > 0 && self.is_readable(sock) {
-            sock.wake_poll(PollEvents::IN | PollEvents::RDNORM);
+            self.tell_pollers(sock, PollEvents::IN | PollEvents::RDNORM);
+        }
+    }
+
+    /// How often calls on the socket were woken, and why. Any context.
+    pub(super) fn wakeups(&self) -> Wakeups {
+        Wakeups {
+            receive: self.readers.supply().woken(),
+            send: self.writers.supply().woken(),
+            connect: self.connecting.supply().woken(),
+            polled: self.polled.load(Relaxed),
         }
     }
 
@@ -225,9 +256,9 @@ impl Published {
         let writers = self.writers.supply();
         // Ordered before the second look: either that sees what was freed, or who freed it sees
         // this.
-        writers.blocked.xchg(true, Full);
+        writers.block();
         if sock.charged() < limit {
-            writers.blocked.store(false, Relaxed);
+            writers.unblock();
             return false;
         }
         true
@@ -238,12 +269,13 @@ impl Published {
         let writers = self.writers.supply();
         // Pairs with the exchange in `is_full`.
         smp_mb();
-        if writers.blocked.load(Relaxed)
+        if writers.is_blocked()
             && sock.charged() < sock.shared().options.memory_limit()
-            && writers.blocked.xchg(false, Full)
+            && writers.unblock()
         {
             self.writers.wake();
-            sock.wake_poll(PollEvents::OUT | PollEvents::WRNORM | PollEvents::WRBAND);
+            let events = PollEvents::OUT | PollEvents::WRNORM | PollEvents::WRBAND;
+            self.tell_pollers(sock, events);
         }
     }
 
@@ -308,9 +340,9 @@ impl Published {
         };
         Snapshot {
             status,
-            available: self.readers.supply().available(),
+            available: self.readers.supply().usable(),
             receive_ended: packed & Self::RECEIVE_ENDED != 0,
-            sendable: self.writers.supply().available(),
+            sendable: self.writers.supply().usable(),
             send_ended: packed & Self::SEND_ENDED != 0,
             window: self.window.load(Relaxed),
         }

@@ -9,8 +9,8 @@
 //! Source: recv(2), socket(7) (`SO_RCVLOWAT`, `SO_RCVTIMEO`).
 
 use super::{
+    level::Level,
     link::Link,
-    published::Level,
     state::State,
     Vsock, //
 };
@@ -30,7 +30,10 @@ use crate::net::{
         Woken, //
     },
 };
-use crate::protocol::wake;
+use crate::protocol::wake::{
+    self,
+    Ask, //
+};
 use kernel::prelude::*;
 
 /// What becomes of the bytes that a call receives.
@@ -132,10 +135,15 @@ impl Call<'_, '_> {
         self.done >= self.target || self.fault
     }
 
-    /// Takes a lower `SO_RCVLOWAT` into account; a higher one binds later calls.
-    fn lower_target(&mut self) {
-        let target = wake::target(self.len, self.wait_all, self.sock.receive_low_water());
-        self.target = self.target.min(target);
+    /// What it says that it asks for when it sleeps.
+    fn ask(&self) -> Ask {
+        Ask {
+            len: self.len,
+            target: self.target,
+            done: self.done,
+            wait_all: self.wait_all,
+            peek: self.mode == Mode::Peek,
+        }
     }
 
     /// Whether nothing is queued and nothing more will come.
@@ -146,13 +154,7 @@ impl Call<'_, '_> {
 
     /// How many bytes have to be queued before it is worth to go on.
     fn need(&self, link: &Link) -> usize {
-        let wanted = self.target.saturating_sub(self.done);
-        let window = link.wire.window();
-        match self.mode {
-            // It cannot drain the queue, so it waits for what the queue can hold.
-            Mode::Peek => wanted.min(window as usize),
-            Mode::Take | Mode::Discard => wake::need(wanted, window),
-        }
+        self.ask().need(link.wire.window())
     }
 
     /// Whether that is there, or nothing more will come.
@@ -192,14 +194,18 @@ impl Call<'_, '_> {
         timeout: &mut Timeout,
     ) -> Result<Option<Error>> {
         let readers = &self.sock.shared().published.readers;
-        let need = self.need(state.connected()?);
-        readers.with_turn(need, |turn| loop {
+        // It may have been lowered before the socket was this call's.
+        let mut ask = self.ask();
+        ask.lower(self.sock.receive_low_water());
+        self.target = ask.target;
+        readers.with_turn(ask, |turn| loop {
             if !self.is_met(state)? {
                 // It may have come while the socket was owned.
                 state.flush_backlog();
             }
-            self.lower_target();
-            let stalled = core::mem::take(&mut state.stalled) && self.mode != Mode::Peek;
+            // A lower `SO_RCVLOWAT` binds calls that sleep; a higher one does not.
+            self.target = self.target.min(turn.need().target);
+            let stalled = self.mode != Mode::Peek && turn.ready() && readers.supply().take_stall();
             if self.take_in_turn(state, turn, stalled)? {
                 if stalled {
                     self.sock.shared().context.count_stall();
@@ -235,20 +241,16 @@ impl Call<'_, '_> {
         less: bool,
     ) -> Result<bool> {
         let link = state.connected()?;
-        let need = self.need(link);
         if less {
-            turn.set_need(need.min(link.queue.len()).max(1));
-            if turn.ready() {
-                self.take(state)?;
-                return Ok(true);
-            }
+            turn.set_need(self.need(link).min(link.queue.len()).max(1));
         }
-        turn.set_need(need);
-        if turn.ready() {
+        let ready = turn.ready();
+        if ready {
             self.take(state)?;
-            return Ok(true);
         }
-        Ok(false)
+        // By what it has now.
+        turn.set_need(self.ask());
+        Ok(ready)
     }
 
     /// Who sleeps behind this call measured the peer's credit before this call took from the queue,

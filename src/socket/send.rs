@@ -169,7 +169,7 @@ fn wait_for_credit(
     state.flush_backlog();
     let mut interval = ASK_MS;
     let published = &sock.shared().published;
-    published.writers.with_turn(1, |turn| loop {
+    published.writers.with_turn(1_usize, |turn| loop {
         let link = state.connected()?;
         let has_credit = link.wire.sendable() > 0;
         if link.wire.send_ended() || (has_credit && !published.is_full(sock)) {

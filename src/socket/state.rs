@@ -27,7 +27,10 @@ use crate::net::{
     },
 };
 use crate::protocol::{
-    address::Address,
+    address::{
+        Address,
+        Port, //
+    },
     connection::{
         Cause,
         Payload,
@@ -70,9 +73,6 @@ pub(super) enum Stage {
 /// All of a socket that its lock protects.
 pub(crate) struct State {
     pub(super) stage: Stage,
-    /// A reader sleeps, and nothing has arrived for a while although much is queued: it is to take
-    /// that, in case the peer has a limit that it does not tell.
-    pub(super) stalled: bool,
     /// What the timer is set for.
     pub(super) alarms: Alarms,
     /// What was published last.
@@ -84,7 +84,6 @@ impl State {
     pub(super) fn new() -> Self {
         State {
             stage: Stage::Unbound,
-            stalled: false,
             alarms: Alarms::default(),
             published: Snapshot::IDLE,
         }
@@ -273,6 +272,33 @@ impl State {
         });
         sock.shared().publish_local(self.local());
         sock.shared().published.publish(sock, &old, &new, arrived);
+        if old.window != new.window {
+            self.announce_to_sleepers(sock);
+        }
+    }
+
+    /// The window is another one: the peer may have to hear of free space for what readers sleep
+    /// for.
+    fn announce_to_sleepers(&mut self, sock: &Sock<Vsock>) {
+        if !sock.shared().published.readers.has_sleepers() {
+            return;
+        }
+        if let Some(link) = self.link_mut() {
+            if link.wire.before_sleep(link.wire.window() as usize) {
+                link.send_credit(sock);
+            }
+        }
+    }
+
+    /// The own port and the peer's: a wildcard where there is none.
+    pub(super) fn ports(&self) -> (Port, Port) {
+        let peer = match &self.stage {
+            Stage::Connecting(link) | Stage::Connected(link) | Stage::Closing(link) => {
+                link.wire.flow().peer.port
+            }
+            _ => Port::ANY,
+        };
+        (self.local().port, peer)
     }
 
     fn snapshot(&self) -> Snapshot {

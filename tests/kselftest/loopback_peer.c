@@ -7,7 +7,8 @@
  *
  * It has two services more, which take that half of a connection may be closed:
  * "send-after-end TOTAL CHUNK DELAY_US" reads to the end and then sends, and
- * "sink-after-shutdown" ends its own direction first and then reads.
+ * "sink-after-shutdown" ends its own direction first and then reads. And "buffer
+ * SIZE COMMAND" is the command with a buffer of that size on this side.
  *
  * The suite reaches the services at CID, which RVSOCK_PEER_CID tells it: 1, or
  * the guest's own where it has a device. The exit status is the suite's.
@@ -36,7 +37,7 @@
 struct served {
 	int fd;
 	unsigned int port;
-	bool dialled;
+	bool dialled, buffer_is_set;
 	uint8_t *buffer;
 	uint64_t bytes_in, bytes_out;
 	uint32_t crc_in, crc_out;
@@ -92,12 +93,19 @@ static void two_bytes(struct served *served)
 		put(served, "OK", 2);
 }
 
+static void buffer(struct served *served, uint64_t size)
+{
+	set_buffer(served->fd, SO_VM_SOCKETS_BUFFER_MAX_SIZE, size);
+	set_buffer(served->fd, SO_VM_SOCKETS_BUFFER_SIZE, size);
+	served->buffer_is_set = true;
+}
+
 static void send_pattern(struct served *served, uint64_t total, size_t chunk,
 			 unsigned int delay_us)
 {
 	/* As with the host's programs, only the reader's buffer is a bound. */
-	set_buffer(served->fd, SO_VM_SOCKETS_BUFFER_MAX_SIZE, BUFFER);
-	set_buffer(served->fd, SO_VM_SOCKETS_BUFFER_SIZE, BUFFER);
+	if (!served->buffer_is_set)
+		buffer(served, BUFFER);
 	for (uint64_t at = 0; at < total; at += chunk) {
 		size_t len = total - at < chunk ? total - at : chunk;
 
@@ -205,7 +213,12 @@ static void serve_command(struct served *served, const char *line)
 	unsigned long long total;
 	unsigned int delay;
 	size_t chunk;
+	int used = 0;
 
+	if (sscanf(line, "buffer %llu %n", &total, &used) == 1 && used) {
+		buffer(served, total);
+		line += used;
+	}
 	if (!strcmp(line, "echo"))
 		return echo(served);
 	if (sscanf(line, "send-close %llu %zu %u", &total, &chunk, &delay) == 3 &&

@@ -25,8 +25,11 @@ static const char usage[] =
 "  peer    with the host's programs (tests/peer)\n"
 "  remote  with \"stress serve\" at --cid\n"
 "  serve   the other end of \"stress remote\"\n"
+"  exchange  small exchanges, between sockets of this program or, with --cid, with\n"
+"          the host's echo\n"
 "OPTION\n"
 "  --seconds=N  how long; default 20\n"
+"  --exchanges=N  until so many exchanges are made, --seconds at the most\n"
 "  --threads=N  scenes at the same time; default 8\n"
 "  --seed=N     the choices of an earlier run\n"
 "  --stall=N    seconds without progress that count as a hang; default 30,\n"
@@ -57,6 +60,7 @@ static void parse(int argc, char **argv)
 		{ "stall", required_argument, NULL, 'w' },
 		{ "cid", required_argument, NULL, 'c' },
 		{ "only", required_argument, NULL, 'o' },
+		{ "exchanges", required_argument, NULL, 'x' },
 		{ "scene", required_argument, NULL, 'n' },
 		{ 0 }
 	};
@@ -90,6 +94,9 @@ static void parse(int argc, char **argv)
 		case 'o':
 			settings.only = optarg;
 			break;
+		case 'x':
+			settings.exchanges = number;
+			break;
 		case 'n':
 			settings.scene = number;
 			break;
@@ -114,6 +121,10 @@ static void parse(int argc, char **argv)
 		scenes = remote_scenes;
 		if (!settings.cid)
 			settings.cid = VMADDR_CID_HOST;
+	} else if (!strcmp(settings.mode, "exchange")) {
+		scenes = exchange_scenes;
+		if (!settings.cid)
+			settings.cid = VMADDR_CID_LOCAL;
 	} else if (!strcmp(settings.mode, "serve")) {
 		settings.serve_only = true;
 	} else {
@@ -146,11 +157,17 @@ static const struct scene *choose(uint64_t *state)
 	return NULL;
 }
 
+/* Is all done that was to be done? */
+static bool enough(void)
+{
+	return settings.exchanges && counted(TOTAL_EXCHANGES) >= settings.exchanges;
+}
+
 static void *work(void *argument)
 {
 	uint64_t state = mix(settings.seed + (uintptr_t)argument);
 
-	while (!stop && now_ms() < end_ms) {
+	while (!stop && now_ms() < end_ms && !enough()) {
 		const struct scene *scene = choose(&state);
 		uint64_t seed = mix(state) >> 16;
 
@@ -281,6 +298,9 @@ int main(int argc, char **argv)
 	printf("1..4\n");
 	failed += report("data", 1, !wrongs(VERDICT_DATA));
 	failed += report("errors", 2, !wrongs(VERDICT_ERRORS));
+	if (settings.exchanges && !enough())
+		wrong(VERDICT_PROGRESS, "%llu exchanges were to be made in %d s",
+		      (unsigned long long)settings.exchanges, settings.seconds);
 	failed += report("progress", 3, !wrongs(VERDICT_PROGRESS) &&
 			 (settings.serve_only || counted(TOTAL_SCENES)));
 	if (left > 0)

@@ -13,6 +13,7 @@
  *                    another stress program
  *   stress_storm.c   scenes that make, refuse and abandon connections
  *   stress_peer.c    scenes with the host's programs (tests/peer)
+ *   stress_exchange.c  very many small exchanges
  */
 #ifndef STRESS_H
 #define STRESS_H
@@ -48,6 +49,8 @@ struct settings {
 	uint64_t seed;
 	/* Only this scene, again and again; 0 for all. */
 	uint64_t scene;
+	/* So many exchanges are the end of it; 0 for no such end. */
+	uint64_t exchanges;
 	const char *only;
 	bool serve_only;
 	/* The module under test is rvsock, which keeps what C vsock does not. */
@@ -91,7 +94,13 @@ pid_t spawn_process(void);
 
 enum total {
 	TOTAL_SCENES, TOTAL_CONVERSATIONS, TOTAL_CUT, TOTAL_SENT, TOTAL_RECEIVED,
-	TOTAL_REFUSED, TOTAL_SIGNALS, TOTAL_KILLED, TOTALS
+	TOTAL_REFUSED, TOTAL_SIGNALS, TOTAL_KILLED, TOTAL_EXCHANGES,
+	/* Of a thread's calls by the kernel, and of its socket by the module. */
+	TOTAL_SWITCHES, TOTAL_WOKEN,
+	/* Conversations in which these are not the same. */
+	TOTAL_DIFFERENT,
+	/* Wake-ups because the peer seemed to hang. */
+	TOTAL_STALLED, TOTALS
 };
 
 void count(enum total total, uint64_t by);
@@ -186,6 +195,7 @@ struct scene {
 };
 
 extern const struct scene local_scenes[], remote_scenes[], peer_scenes[];
+extern const struct scene exchange_scenes[];
 
 void scene_storm(uint64_t seed);
 void scene_misuse(uint64_t seed);

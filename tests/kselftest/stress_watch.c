@@ -39,7 +39,9 @@ static const char *const call_names[CALLS] = {
 
 static const char *const total_names[TOTALS] = {
 	"scenes", "conversations", "cut short", "bytes sent", "bytes received",
-	"connects refused", "signals sent", "processes killed",
+	"connects refused", "signals sent", "processes killed", "exchanges",
+	"switches", "wake-ups", "conversations whose switches are not its wake-ups",
+	"wake-ups for a peer that hangs",
 };
 
 /* A watched thread. It is free when tid is 0. */

@@ -449,6 +449,38 @@ long voluntary_switches(void)
 	return usage.ru_nvcsw;
 }
 
+long voluntary_ctxt_switches(int tid)
+{
+	char path[64], line[128];
+	long switches = -1;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/status", tid);
+	file = fopen(path, "r");
+	while (file && fgets(line, sizeof(line), file))
+		sscanf(line, "voluntary_ctxt_switches: %ld", &switches);
+	if (file)
+		fclose(file);
+	return switches;
+}
+
+int vsock_wakeups(int fd, struct rvsock_wakeups *wakeups)
+{
+	socklen_t len = sizeof(*wakeups);
+
+	memset(wakeups, 0, sizeof(*wakeups));
+	return getsockopt(fd, vsock_family(), RVSOCK_SO_WAKEUPS, wakeups, &len);
+}
+
+unsigned int wakeups_sum(const __u32 counts[RVSOCK_WAKE_REASONS])
+{
+	unsigned int sum = 0;
+
+	for (int reason = 0; reason < RVSOCK_WAKE_REASONS; reason++)
+		sum += counts[reason];
+	return sum;
+}
+
 int poll_for(int fd, int events, int timeout_ms)
 {
 	struct pollfd entry = { .fd = fd, .events = events };

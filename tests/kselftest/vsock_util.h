@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/types.h>
+#include <linux/rvsock.h>
 #include <linux/vm_sockets.h>
 
 #define KIB(n) ((size_t)(n) * 1024)
@@ -144,6 +145,14 @@ void sleep_ms(long milliseconds);
 
 /* Times the calling thread went to sleep of its own, as the kernel counts. */
 long voluntary_switches(void);
+
+/* The same, by the thread's own file in /proc. */
+long voluntary_ctxt_switches(int tid);
+
+/* How often calls on @fd slept and were woken, and why. */
+int vsock_wakeups(int fd, struct rvsock_wakeups *wakeups);
+/* All reasons together. */
+unsigned int wakeups_sum(const __u32 counts[RVSOCK_WAKE_REASONS]);
 
 /* Poll @fd for @events; returns revents, 0 at the timeout, -1 on failure. */
 int poll_for(int fd, int events, int timeout_ms);

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+/* See tracing.h. */
+#define _GNU_SOURCE
+#include "tracing.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TRACING "/sys/kernel/tracing/instances"
+
+static bool put(const struct tracing *tracing, const char *name, const char *text)
+{
+	char path[256];
+	bool done;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", tracing->path, name);
+	fd = open(path, O_WRONLY);
+	if (fd < 0)
+		return false;
+	done = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+	close(fd);
+	return done;
+}
+
+bool tracing_open(struct tracing *tracing)
+{
+	snprintf(tracing->path, sizeof(tracing->path), TRACING "/rvsock_%d", getpid());
+	return !mkdir(tracing->path, 0700) && tracing_stop(tracing);
+}
+
+void tracing_close(struct tracing *tracing)
+{
+	rmdir(tracing->path);
+}
+
+bool tracing_event(const struct tracing *tracing, const char *event,
+		   const char *filter, ...)
+{
+	char text[256], name[128];
+	va_list arguments;
+
+	va_start(arguments, filter);
+	vsnprintf(text, sizeof(text), filter, arguments);
+	va_end(arguments);
+	snprintf(name, sizeof(name), "events/%s/filter", event);
+	if (!put(tracing, name, text))
+		return false;
+	snprintf(name, sizeof(name), "events/%s/enable", event);
+	return put(tracing, name, "1");
+}
+
+bool tracing_start(const struct tracing *tracing)
+{
+	char path[256];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/trace", tracing->path);
+	/* What was written down before is forgotten. */
+	fd = open(path, O_WRONLY | O_TRUNC);
+	if (fd < 0)
+		return false;
+	close(fd);
+	return put(tracing, "tracing_on", "1");
+}
+
+bool tracing_stop(const struct tracing *tracing)
+{
+	return put(tracing, "tracing_on", "0");
+}
+
+int tracing_each(const struct tracing *tracing, const char *name,
+		 void (*see)(const char *line, void *argument), void *argument)
+{
+	char path[256], wanted[64], line[1024];
+	int found = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/trace", tracing->path);
+	snprintf(wanted, sizeof(wanted), ": %s: ", name);
+	file = fopen(path, "r");
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file)) {
+		char *event = strstr(line, wanted);
+
+		if (!event)
+			continue;
+		found++;
+		if (see)
+			see(event + 2, argument);
+	}
+	fclose(file);
+	return found;
+}

@@ -167,13 +167,13 @@ impl<S: Supply> NeedQueue<S> {
     /// Any context. Where sleepers make up their need under a lock, such as their socket's, this
     /// has to be called under it as well: one who has made it up and not yet said so would not be
     /// reached.
-    pub(crate) fn revise(&self, change: &dyn Fn(&mut S::Need)) {
+    pub(crate) fn revise(&self, change: &Change<'_, S::Need>) {
         self.walk(Some(change));
     }
 
     /// Walks along the sleepers, if there are any: to change what each needs, or to wake the first
     /// or, when the supply has ended, all.
-    fn walk(&self, change: Option<&dyn Fn(&mut S::Need)>) {
+    fn walk(&self, change: Option<&Change<'_, S::Need>>) {
         if self.has_sleepers() {
             let mut walk = Walk {
                 queue: self,
@@ -223,13 +223,16 @@ impl<S: Supply> NeedQueue<S> {
     }
 }
 
+/// What is to become of a need.
+type Change<'a, N> = dyn Fn(&mut N) + 'a;
+
 /// One walk along the sleepers.
 struct Walk<'a, S: Supply> {
     queue: &'a NeedQueue<S>,
     /// Whether the next sleeper is the first.
     first: bool,
     /// What becomes of what they need. Nobody is woken then.
-    change: Option<&'a dyn Fn(&mut S::Need)>,
+    change: Option<&'a Change<'a, S::Need>>,
 }
 
 /// What the queue knows of a sleeper.

@@ -253,8 +253,9 @@ void scene_exchange(uint64_t seed)
 	struct side sides[2];
 	int fds[2] = { -1, -1 };
 
-	if (local ? vsock_pair(settings.cid, 0, fds) :
-		    (fds[0] = vsock_connected(PORT_ECHO)) < 0) {
+	if (!local)
+		fds[0] = vsock_connected(PORT_ECHO);
+	if (local ? vsock_pair(settings.cid, 0, fds) : fds[0] < 0) {
 		unexpected("connect", errno);
 		return;
 	}

@@ -92,7 +92,7 @@ TEST_F_TIMEOUT(buffers, sending, 60)
 {
 	struct rvsock_wakeups wakeups;
 	unsigned long long have;
-	unsigned int crc;
+	unsigned int crc = 0;
 	long switches;
 	char line[64];
 
@@ -104,8 +104,9 @@ TEST_F_TIMEOUT(buffers, sending, 60)
 	switches = voluntary_switches() - switches;
 	ASSERT_EQ(0, vsock_wakeups(self->fd, &wakeups));
 	ASSERT_EQ(0, vsock_read_line(self->fd, line, sizeof(line)));
-	ASSERT_EQ(2, sscanf(line, "%llu %x", &have, &crc));
-	EXPECT_EQ(TOTAL, have);
+	if (sscanf(line, "%llu %x", &have, &crc) != 2)
+		have = 0;
+	ASSERT_EQ(TOTAL, have);
 	EXPECT_EQ(crc32_update(0, self->data, TOTAL), crc);
 	EXPECT_EQ(switches, wakeups.send[RVSOCK_WAKE_TARGET]);
 	EXPECT_EQ(switches, wakeups_sum(wakeups.send));

@@ -295,11 +295,12 @@ static void see_wake(const char *line, void *argument)
 {
 	struct told *told = argument;
 
-	sscanf(line,
-	       "rvsock_wake: family=%u ino=%llu sport=%u dport=%u call=%15s len=%llu target=%llu done=%llu available=%llu reason=%15s",
-	       &told->family, &told->ino, &told->sport, &told->dport, told->call,
-	       &told->len, &told->target, &told->done, &told->available,
-	       told->reason);
+	if (sscanf(line,
+		   "rvsock_wake: family=%u ino=%llu sport=%u dport=%u call=%15s len=%llu target=%llu done=%llu available=%llu reason=%15s",
+		   &told->family, &told->ino, &told->sport, &told->dport,
+		   told->call, &told->len, &told->target, &told->done,
+		   &told->available, told->reason) != 10)
+		told->reason[0] = '\0';
 }
 
 /* The event says who was woken, what it asked for, what is there, and why. */

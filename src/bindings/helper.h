@@ -30,6 +30,7 @@
 #include <uapi/asm/ioctls.h>
 #include <uapi/linux/virtio_ring.h>
 
+#include "shims_message.h"
 #include "shims_net.h"
 #include "shims_trace.h"
 #include "shims_virtio.h"

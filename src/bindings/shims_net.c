@@ -7,6 +7,7 @@
 #include <linux/net.h>
 #include <linux/netlink.h>
 #include <linux/nsproxy.h>
+#include <linux/pagemap.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/security.h>
@@ -98,6 +99,8 @@ void rvsock_sock_inherit(struct sock *sk, const struct sock *from)
 	sk->sk_type = from->sk_type;
 	sk->sk_protocol = from->sk_protocol;
 	sk->sk_priority = READ_ONCE(from->sk_priority);
+	sk->sk_rcvbuf = READ_ONCE(from->sk_rcvbuf);
+	sk->sk_sndbuf = READ_ONCE(from->sk_sndbuf);
 	security_sk_clone(from, sk);
 }
 
@@ -402,6 +405,8 @@ u64 rvsock_sock_ino(const struct sock *sk)
 /* What a buffer keeps in its control block. */
 struct rvsock_skb_cb {
 	unsigned int header_len;
+	/* The fragment is memory that somebody else can write to. */
+	bool lent;
 };
 
 static struct rvsock_skb_cb *skb_cb(const struct sk_buff *skb)
@@ -440,6 +445,8 @@ unsigned int rvsock_skb_room(const struct sk_buff *skb)
 
 	if (!skb_shinfo(skb)->nr_frags)
 		return rvsock_skb_tailroom(skb);
+	if (skb_cb(skb)->lent)
+		return 0;
 	return page_size(skb_frag_page(frag)) - skb_frag_off(frag) -
 	       skb_frag_size(frag);
 }
@@ -470,6 +477,56 @@ size_t rvsock_skb_fill_from(struct sk_buff *skb, struct iov_iter *source,
 	skb->len += len;
 	skb->data_len += len;
 	return len;
+}
+
+/* Pages that one fragment is made of at the most. */
+#define LENT_PAGES	8
+
+/* Memory of the slab allocator has no references, and was given none. */
+static void put_lent_pages(struct page **pages, unsigned int count)
+{
+	while (count--)
+		if (!PageSlab(pages[count]))
+			put_page(pages[count]);
+}
+
+/*
+ * Makes memory of @source's own the fragment of @skb, which has none: up to @len
+ * bytes in one piece. Returns how many, or EOPNOTSUPP for memory that cannot be
+ * lent, or EFAULT.
+ */
+ssize_t rvsock_skb_lend(struct sk_buff *skb, struct iov_iter *source, size_t len)
+{
+	struct page *pages[LENT_PAGES];
+	unsigned int count, used = 1;
+	size_t offset;
+	ssize_t got, kept;
+
+	if (!user_backed_iter(source) && !iov_iter_is_bvec(source))
+		return -EOPNOTSUPP;
+	got = iov_iter_get_pages2(source, pages, len, LENT_PAGES, &offset);
+	if (got <= 0)
+		return -EFAULT;
+	count = DIV_ROUND_UP(offset + got, PAGE_SIZE);
+	if (PageSlab(pages[0]) || PageHighMem(pages[0])) {
+		put_lent_pages(pages, count);
+		iov_iter_revert(source, got);
+		return -EOPNOTSUPP;
+	}
+	/* One reference holds all that is of one folio. */
+	while (used < count && page_folio(pages[used]) == page_folio(pages[0]) &&
+	       pages[used] == pages[used - 1] + 1)
+		used++;
+	put_lent_pages(pages + 1, count - 1);
+	kept = min_t(ssize_t, got, used * PAGE_SIZE - offset);
+	iov_iter_revert(source, got - kept);
+
+	skb_fill_page_desc_noacc(skb, 0, pages[0], offset, kept);
+	skb->len += kept;
+	skb->data_len += kept;
+	skb->truesize += used * PAGE_SIZE;
+	skb_cb(skb)->lent = true;
+	return kept;
 }
 
 /* As skb_copy_datagram_iter(), but what was copied before a fault stays so. */
@@ -563,6 +620,16 @@ void *rvsock_skb_segment(const struct sk_buff *skb, unsigned int index,
 		data = skb->data + header_len;
 	}
 	return *len ? data : NULL;
+}
+
+ktime_t rvsock_skb_arrival(const struct sk_buff *skb)
+{
+	return skb->tstamp;
+}
+
+void rvsock_skb_set_arrival(struct sk_buff *skb, ktime_t arrival)
+{
+	skb->tstamp = arrival;
 }
 
 struct sk_buff **rvsock_skb_next(struct sk_buff *skb)

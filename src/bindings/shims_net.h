@@ -107,6 +107,8 @@ unsigned int rvsock_skb_room(const struct sk_buff *skb);
 unsigned int rvsock_skb_tailroom(const struct sk_buff *skb);
 size_t rvsock_skb_fill_from(struct sk_buff *skb, struct iov_iter *source,
 			    size_t len);
+ssize_t rvsock_skb_lend(struct sk_buff *skb, struct iov_iter *source,
+			size_t len);
 size_t rvsock_skb_copy_to(const struct sk_buff *skb, unsigned int offset,
 			  struct iov_iter *dest, size_t len);
 void rvsock_skb_append_skb(struct sk_buff *skb, const struct sk_buff *other,
@@ -122,6 +124,8 @@ bool rvsock_skb_push_header(struct sk_buff *skb, const void *header,
 			    size_t len);
 void *rvsock_skb_segment(const struct sk_buff *skb, unsigned int index,
 			 unsigned int *len);
+ktime_t rvsock_skb_arrival(const struct sk_buff *skb);
+void rvsock_skb_set_arrival(struct sk_buff *skb, ktime_t arrival);
 struct sk_buff **rvsock_skb_next(struct sk_buff *skb);
 
 #endif /* RVSOCK_SHIMS_NET_H */

@@ -565,7 +565,10 @@ unsafe extern "C" fn create<F: Family>(
         // SAFETY: The reference was just made, and `socket` keeps it.
         unsafe { sock.as_ref() }.claim_attachment();
         // SAFETY: The socket layer gives a valid `struct socket`; `ops` is static and complete.
-        unsafe { (*socket).ops = addr_of!((*tables).ops) };
+        unsafe {
+            (*socket).ops = addr_of!((*tables).ops);
+            ops::set_flags::<F>(socket);
+        }
         Ok(0)
     })
 }

@@ -37,6 +37,10 @@ impl MsgFlags {
     pub(crate) const NOSIGNAL: Self = Self(bindings::MSG_NOSIGNAL);
     /// Read the error queue (`MSG_ERRQUEUE`).
     pub(crate) const ERRQUEUE: Self = Self(bindings::MSG_ERRQUEUE);
+    /// The caller lends its memory until it is told otherwise (`MSG_ZEROCOPY`).
+    pub(crate) const ZEROCOPY: Self = Self(bindings::MSG_ZEROCOPY);
+    /// The caller gives references to its pages (`MSG_SPLICE_PAGES`): kernel code only.
+    pub(crate) const SPLICE_PAGES: Self = Self(bindings::MSG_SPLICE_PAGES);
 
     /// Takes C's flags.
     pub(super) const fn from_raw(flags: u32) -> Self {
@@ -106,6 +110,11 @@ impl SendMessage<'_> {
         Some(unsafe { slice::from_raw_parts(name.cast(), len) })
     }
 
+    /// The `struct msghdr`.
+    pub(super) fn as_raw(&self) -> *const bindings::msghdr {
+        self.raw
+    }
+
     /// The failure of a send for which there is no reader any more: `EPIPE`, with `SIGPIPE` for
     /// the task unless the caller does not want it. Process context.
     pub(crate) fn pipe_error(&self) -> Error {
@@ -152,5 +161,10 @@ impl ReceiveMessage<'_> {
         // SAFETY: By the type invariants, the iterator is a valid destination that only this value
         // has access to, and it can be written to for the length of the call.
         unsafe { IovIterDest::from_raw(&raw mut (*self.raw).msg_iter) }
+    }
+
+    /// The `struct msghdr`.
+    pub(super) fn as_raw(&mut self) -> *mut bindings::msghdr {
+        self.raw
     }
 }

@@ -17,6 +17,7 @@
 //! | `charge.rs` | the memory that a socket has under way |
 //! | `sock_queue.rs` | a queue of sockets that does not allocate |
 //! | `message.rs` | `struct msghdr` of a send and of a receive |
+//! | `zerocopy.rs` | sending from the caller's memory, and the error queue |
 //! | `wait.rs`, `timeout.rs` | sleeping until a stated need is met |
 //! | `trace.rs` | tracepoints |
 //! | `poll.rs`, `errno.rs` | event masks, error codes |
@@ -69,3 +70,4 @@ pub(crate) mod timeout;
 pub(crate) mod timer;
 pub(crate) mod trace;
 pub(crate) mod wait;
+pub(crate) mod zerocopy;

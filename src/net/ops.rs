@@ -31,6 +31,7 @@ use core::slice;
 use kernel::{
     error::{
         from_result,
+        to_result,
         VTABLE_DEFAULT_ERROR, //
     },
     prelude::*,
@@ -48,6 +49,10 @@ pub(crate) trait Operations: Protocol {
     /// The size of the family's socket address, in bytes: the room that callers of
     /// [`Operations::name`] have. At most that of a `struct sockaddr_storage`.
     const ADDRESS_LEN: usize;
+
+    /// Whether [`Operations::send`] sends from the caller's memory where it is asked to: io_uring
+    /// looks at that before it does.
+    const ZEROCOPY: bool = false;
 
     /// The last file descriptor of the socket was closed.
     ///
@@ -97,6 +102,12 @@ pub(crate) trait Operations: Protocol {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// `setsockopt(2)` for the level `SOL_SOCKET`, before the socket layer sees it: whether the option
+    /// was dealt with here.
+    fn set_socket_option(_sock: &Sock<Self>, _name: i32, _value: &OptionValue<'_>) -> Result<bool> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// `getsockopt(2)` for levels other than `SOL_SOCKET`.
     fn option(_sock: &Sock<Self>, _level: i32, _name: i32, _out: OptionOut<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
@@ -127,6 +138,14 @@ pub(crate) trait Operations: Protocol {
     ///
     /// The caller owns the socket: this must not take its lock.
     fn set_receive_low_water(_sock: &Sock<Self>, _value: i32) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// `SO_RCVBUF` was set, to `bytes`. What it reads is twice of that; [`Sock::set_receive_buffer`]
+    /// changes it.
+    ///
+    /// The caller owns the socket: this must not take its lock.
+    fn receive_buffer_set(_sock: &Sock<Self>, _bytes: u32) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
@@ -188,6 +207,7 @@ pub(super) fn table<T: Operations>(
         recvmsg: either!(HAS_RECEIVE, recvmsg::<T>, sock_no_recvmsg),
         mmap: Some(bindings::sock_no_mmap),
         set_rcvlowat: T::HAS_SET_RECEIVE_LOW_WATER.then_some(set_rcvlowat::<T>),
+        set_rcvbuf: T::HAS_RECEIVE_BUFFER_SET.then_some(set_rcvbuf::<T>),
         ..Default::default()
     }
 }
@@ -203,6 +223,18 @@ pub(super) unsafe fn sock_of<'a, T: Protocol>(socket: *mut bindings::socket) -> 
     // SAFETY: By the requirements, `sk` was made for the family of `T`, and `socket` holds a
     // reference to it.
     unsafe { Sock::from_raw((*socket).sk) }
+}
+
+/// Tells the socket layer what a new `struct socket` of the family is asked that others are not.
+///
+/// # Safety
+///
+/// `socket` must be valid.
+pub(super) unsafe fn set_flags<T: Operations>(socket: *mut bindings::socket) {
+    // SAFETY: By the requirements.
+    unsafe {
+        bindings::rvsock_socket_set_flags(socket, T::HAS_SET_SOCKET_OPTION, T::ZEROCOPY);
+    }
 }
 
 /// The bytes of an address.
@@ -302,7 +334,10 @@ unsafe extern "C" fn accept<T: Operations>(
         }
         // SAFETY: `new` is a valid `struct socket` without a `struct sock`, to which nobody else
         // has access. It takes the reference over.
-        unsafe { bindings::rvsock_sock_attach(ARef::into_raw(child).cast().as_ptr(), new) };
+        unsafe {
+            bindings::rvsock_sock_attach(ARef::into_raw(child).cast().as_ptr(), new);
+            set_flags::<T>(new);
+        }
         Ok(0)
     })
 }
@@ -396,14 +431,24 @@ unsafe extern "C" fn setsockopt<T: Operations>(
     len: c_uint,
 ) -> c_int {
     from_result(|| {
+        let raw = value;
         // SAFETY: The socket layer gives a valid `struct socket`, and the value for the length of
         // the call.
         let (sock, value) = unsafe {
             (
                 sock_of::<T>(socket),
-                OptionValue::from_raw(value, len as usize),
+                OptionValue::from_raw(raw, len as usize),
             )
         };
+        // Only if `set_flags` asked for it.
+        if level == bindings::SOL_SOCKET as c_int && T::HAS_SET_SOCKET_OPTION {
+            if T::set_socket_option(sock, name, &value)? {
+                return Ok(0);
+            }
+            // SAFETY: As above: the caller would have called this itself.
+            to_result(unsafe { bindings::sock_setsockopt(socket, level, name, raw, len) })?;
+            return Ok(0);
+        }
         T::set_option(sock, level, name, &value).map(|()| 0)
     })
 }
@@ -482,4 +527,16 @@ unsafe extern "C" fn set_rcvlowat<T: Operations>(sk: *mut bindings::sock, value:
         let sock = unsafe { Sock::<T>::from_raw(sk) };
         T::set_receive_low_water(sock, value.max(1)).map(|()| 0)
     })
+}
+
+/// `set_rcvbuf` of `struct proto_ops`.
+///
+/// # Safety
+///
+/// To be called by the socket layer, for a `struct sock` of the family of `T`.
+unsafe extern "C" fn set_rcvbuf<T: Operations>(sk: *mut bindings::sock, value: c_int) {
+    // SAFETY: The socket layer gives the `struct sock` of a `struct socket` of the family.
+    let sock = unsafe { Sock::<T>::from_raw(sk) };
+    // The value was doubled for what buffers need beside what is in them.
+    T::receive_buffer_set(sock, u32::try_from(value).unwrap_or(0) / 2);
 }

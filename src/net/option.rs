@@ -19,6 +19,52 @@ use zerocopy::{
     Immutable,
     IntoBytes, //
 };
+use zerocopy_derive::{
+    FromBytes as FromBytesDerive,
+    Immutable as ImmutableDerive,
+    IntoBytes as IntoBytesDerive, //
+};
+
+/// Options of the socket layer (`SOL_SOCKET`) that some families handle themselves.
+pub(crate) mod socket {
+    use super::bindings;
+
+    /// `MSG_ZEROCOPY` has an effect.
+    pub(crate) const ZEROCOPY: i32 = bindings::SO_ZEROCOPY as i32;
+}
+
+/// A length of time as options have it (`struct timeval`), not checked in any way.
+#[derive(Clone, Copy, FromBytesDerive, IntoBytesDerive, ImmutableDerive)]
+#[repr(C)]
+pub(crate) struct Timeval {
+    pub(crate) seconds: i64,
+    pub(crate) microseconds: i64,
+}
+
+/// The same of a 32-bit program, where an option has an old form.
+#[derive(Clone, Copy, FromBytesDerive, IntoBytesDerive, ImmutableDerive)]
+#[repr(C)]
+struct Timeval32 {
+    seconds: i32,
+    microseconds: i32,
+}
+
+/// Which form of a `struct timeval` an option has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TimevalForm {
+    /// That of the program: a 32-bit one may have members of 32 bits.
+    Old,
+    /// Members of 64 bits.
+    New,
+}
+
+impl TimevalForm {
+    /// Whether the members have 32 bits for the calling task.
+    fn is_short(self) -> bool {
+        // SAFETY: Just an FFI call.
+        self == Self::Old && unsafe { bindings::rvsock_in_compat_time() }
+    }
+}
 
 /// The value of an option that is being set: memory of the caller, in user space or not.
 pub(crate) struct OptionValue<'a> {
@@ -59,6 +105,18 @@ impl OptionValue<'_> {
         kernel::error::to_result(result)?;
         // SAFETY: All bytes were written, and any are a `T`.
         Ok(unsafe { value.assume_init() })
+    }
+
+    /// Copies a length of time in, as [`OptionValue::read`] does. Process context.
+    pub(crate) fn read_time(&self, form: TimevalForm) -> Result<Timeval> {
+        if !form.is_short() {
+            return self.read();
+        }
+        let time: Timeval32 = self.read()?;
+        Ok(Timeval {
+            seconds: time.seconds.into(),
+            microseconds: time.microseconds.into(),
+        })
     }
 }
 
@@ -111,6 +169,31 @@ impl OptionOut<'_> {
         // most the `int` that stood there.
         unsafe { (*self.raw).optlen = bytes.len() as c_int };
         Ok(())
+    }
+
+    /// Gives a value as [`OptionOut::write`] does, but only to a caller that has room for all of it:
+    /// part of a number is none.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`, `EFAULT`.
+    pub(crate) fn write_whole<T: IntoBytes + Immutable>(self, value: &T) -> Result {
+        if self.len() < size_of::<T>() {
+            return Err(EINVAL);
+        }
+        self.write(value)
+    }
+
+    /// Gives a length of time, as [`OptionOut::write_whole`] does. Process context.
+    pub(crate) fn write_time(self, form: TimevalForm, time: Timeval) -> Result {
+        if !form.is_short() {
+            return self.write_whole(&time);
+        }
+        self.write_whole(&Timeval32 {
+            seconds: i32::try_from(time.seconds).unwrap_or(i32::MAX),
+            // Less than a million.
+            microseconds: time.microseconds as i32,
+        })
     }
 }
 

@@ -41,7 +41,8 @@ const FRAGMENT_MAX_ORDER: u32 = 3;
 /// # Invariants
 ///
 /// - `skb` is a valid `struct sk_buff` that this value owns: nobody else has a reference to it, or
-///   to its data, but for the pages of a fragment, which a device may still write to.
+///   to its data, but for the pages of a fragment, which a device may still write to, or whoever lent
+///   them.
 /// - The first `header_len` bytes of its linear part are the header; `header_len` is kept in its
 ///   control block. All else is payload.
 /// - It has at most one fragment, and linear payload only if it has none.
@@ -130,6 +131,33 @@ impl SkBuff {
         match Self::with_room(0, 0, flags) {
             Ok(skb) => Ok(skb.with_fragment(pages, offset, len)),
             Err(_) => Err(pages),
+        }
+    }
+
+    /// A buffer whose payload is the memory of `source` itself, which goes on by as much: up to
+    /// `at_most` bytes, as far as that is in one piece. It holds the pages, and whoever else has them
+    /// may go on writing to them. The payload cannot be added to.
+    ///
+    /// Process context if the source is in user space.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if the source is of a kind that cannot be lent: it is to be copied. `EFAULT` if it
+    /// cannot be read, or is at its end. `ENOMEM`.
+    pub(crate) fn lent(
+        headroom: usize,
+        source: &mut IovIterSource<'_>,
+        at_most: usize,
+        flags: Flags,
+    ) -> Result<Self> {
+        let skb = Self::with_room(headroom, 0, flags)?;
+        // SAFETY: The buffer is ours and has no payload; the source is valid.
+        let len =
+            unsafe { bindings::rvsock_skb_lend(skb.skb.as_ptr(), source.as_raw().cast(), at_most) };
+        // INVARIANT: It got one fragment, of pages that it holds.
+        match i32::try_from(len) {
+            Ok(error) if error < 0 => Err(Error::from_errno(error)),
+            _ => Ok(skb),
         }
     }
 

@@ -384,6 +384,13 @@ impl<P: Protocol> Sock<P> {
         unsafe { atomic_store(addr_of_mut!((*self.as_raw()).sk_rcvlowat), value, Relaxed) };
     }
 
+    /// Sets what `SO_RCVBUF` reads. The socket layer keeps twice of what a program asks for.
+    pub(crate) fn set_receive_buffer(&self, bytes: u32) {
+        let value = i32::try_from(bytes).unwrap_or(i32::MAX);
+        // SAFETY: By the type invariants, `sk` is valid; all accesses are atomic.
+        unsafe { atomic_store(addr_of_mut!((*self.as_raw()).sk_rcvbuf), value, Relaxed) };
+    }
+
     /// How long a receive may sleep (`SO_RCVTIMEO`).
     pub(crate) fn receive_timeout(&self, nonblocking: bool) -> Timeout {
         if nonblocking {

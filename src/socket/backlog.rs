@@ -42,6 +42,8 @@ pub(crate) struct Backlog {
     pub(super) credit_due: bool,
     /// `SO_RCVLOWAT` was changed by the owner of the socket.
     pub(super) low_water_changed: bool,
+    /// The size of the receive buffer was set by the owner of the socket.
+    pub(super) buffer_resized: bool,
 }
 
 impl Backlog {
@@ -94,6 +96,9 @@ impl Backlog {
         }
         if core::mem::take(&mut self.low_water_changed) {
             state.low_water_changed(sock);
+        }
+        if core::mem::take(&mut self.buffer_resized) {
+            state.buffer_resized(sock);
         }
     }
 

@@ -15,6 +15,7 @@
 //! | `namespace.rs` | network namespaces: who can reach whom |
 //! | `bind.rs`, `connect.rs`, `listen.rs`, `close.rs` | how connections come and go |
 //! | `recv.rs`, `send.rs` | bytes |
+//! | `lend.rs` | sending from the caller's own memory |
 //! | `options.rs` | socket options |
 //! | `diag.rs`, `cid_file.rs` | what `ss` shows; the character device |
 
@@ -29,6 +30,7 @@ mod connect;
 mod context;
 mod deliver;
 mod diag;
+mod lend;
 mod level;
 mod link;
 mod listen;

@@ -10,6 +10,7 @@ use super::{
         Context,
         SLOT, //
     },
+    lend,
     listen,
     namespace::Namespace,
     options::{
@@ -118,6 +119,7 @@ impl Family for Vsock {
 #[vtable]
 impl Operations for Vsock {
     const ADDRESS_LEN: usize = size_of::<SockaddrVm>();
+    const ZEROCOPY: bool = true;
 
     fn release(sock: &Sock<Self>) {
         close::release(sock);
@@ -161,6 +163,10 @@ impl Operations for Vsock {
         options::set(sock, level, name, value)
     }
 
+    fn set_socket_option(sock: &Sock<Self>, name: i32, value: &OptionValue<'_>) -> Result<bool> {
+        options::set_of_socket(sock, name, value)
+    }
+
     fn option(sock: &Sock<Self>, level: i32, name: i32, out: OptionOut<'_>) -> Result {
         options::get(sock, level, name, out)
     }
@@ -175,6 +181,9 @@ impl Operations for Vsock {
         len: usize,
         flags: MsgFlags,
     ) -> Result<usize> {
+        if flags.contains(MsgFlags::ERRQUEUE) {
+            return lend::receive_completion(sock, message, len);
+        }
         recv::receive(sock, message, len, flags)
     }
 
@@ -196,5 +205,9 @@ impl Operations for Vsock {
             backlog.low_water_changed = true;
         }
         Ok(())
+    }
+
+    fn receive_buffer_set(sock: &Sock<Self>, bytes: u32) {
+        options::receive_buffer_set(sock, bytes);
     }
 }

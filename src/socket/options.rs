@@ -1,17 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Socket options of the family, at the level `AF_VSOCK` or the family's own number.
+//! Socket options: the family's own, at the level `AF_VSOCK` or its number, and those of the socket
+//! layer that it handles.
 //!
-//! Source: vsock(7), `<linux/vm_sockets.h>`.
+//! Source: vsock(7), socket(7), `<linux/vm_sockets.h>`.
 
-use super::Vsock;
+use super::{
+    state::State,
+    Vsock, //
+};
 use crate::net::{
     errno::{
         ENOPROTOOPT, //
     },
+    guard::Bh,
     option::{
+        socket,
         OptionOut,
-        OptionValue, //
+        OptionValue,
+        Timeval,
+        TimevalForm, //
     },
     sock::Sock, //
 };
@@ -23,13 +31,6 @@ use kernel::{
     },
     time::Msecs, //
 };
-use zerocopy_derive::{
-    FromBytes,
-    Immutable,
-    IntoBytes,
-    KnownLayout, //
-};
-
 /// The level that programs written for the C implementation use.
 pub(super) const AF_VSOCK: i32 = 40;
 
@@ -40,14 +41,6 @@ const CONNECT_TIMEOUT_OLD: i32 = 6;
 const CONNECT_TIMEOUT_NEW: i32 = 8;
 /// `RVSOCK_SO_WAKEUPS` of `include/uapi/linux/rvsock.h`: can only be read.
 const WAKEUPS: i32 = 256;
-
-/// Both forms of `struct timeval` on 64-bit machines.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-struct Timeval {
-    seconds: i64,
-    microseconds: i64,
-}
 
 /// Settings that the family adds to a socket. A child of `accept` starts with its listener's.
 pub(super) struct Options {
@@ -97,6 +90,19 @@ impl Options {
         self.buffer_size.load(Relaxed)
     }
 
+    /// Sets the size of the receive buffer to what is within its bounds. It is stored once, since a
+    /// connection that comes may take it over at any time. With the socket owned.
+    fn resize(&self, sock: &Sock<Vsock>, wanted: u32) {
+        let size = wanted
+            .min(self.buffer_max.load(Relaxed))
+            .max(self.buffer_min.load(Relaxed));
+        self.buffer_size.store(size, Relaxed);
+        let largest = self.largest_buffer().max(size);
+        self.largest_buffer.store(largest, Relaxed);
+        // SO_RCVBUF is another name of the same, in the socket layer's measure.
+        sock.set_receive_buffer(size.saturating_mul(2));
+    }
+
     /// The largest size that the receive buffer ever had, in bytes: what was granted once stays
     /// granted.
     pub(super) fn largest_buffer(&self) -> u32 {
@@ -143,24 +149,13 @@ pub(super) fn set(sock: &Sock<Vsock>, level: i32, name: i32, value: &OptionValue
                 BUFFER_MAX_SIZE => options.buffer_max.store(size, Relaxed),
                 _ => wanted = size,
             }
-            // Whatever was set last, the size is kept within the bounds. It is stored once, since
-            // a connection that comes may take it over at any time.
-            let size = wanted
-                .min(options.buffer_max.load(Relaxed))
-                .max(options.buffer_min.load(Relaxed));
-            options.buffer_size.store(size, Relaxed);
-            let largest = options.largest_buffer().max(size);
-            options.largest_buffer.store(largest, Relaxed);
-            if let Some(link) = state.link_mut() {
-                if link.wire.resize(size) {
-                    link.send_credit(sock);
-                }
-            }
-            state.settle(sock, false);
+            // Whatever was set last, the size is kept within the bounds.
+            options.resize(sock, wanted);
+            state.buffer_resized(sock);
             Ok(())
         }
         CONNECT_TIMEOUT_OLD | CONNECT_TIMEOUT_NEW => {
-            let time: Timeval = value.read()?;
+            let time = value.read_time(form_of(name))?;
             if time.seconds < 0 || !(0..1_000_000).contains(&time.microseconds) {
                 return Err(ERANGE);
             }
@@ -180,12 +175,58 @@ pub(super) fn set(sock: &Sock<Vsock>, level: i32, name: i32, value: &OptionValue
     }
 }
 
-/// Gives a value to a caller that has room for all of it: part of a number is none.
-fn write<T: zerocopy::IntoBytes + zerocopy::Immutable>(out: OptionOut<'_>, value: &T) -> Result {
-    if out.len() < size_of::<T>() {
-        return Err(EINVAL);
+/// `setsockopt(2)` at the level `SOL_SOCKET`: whether the option is handled here.
+///
+/// # Errors
+///
+/// `EINVAL` for what is neither 0 nor 1, or cut short; `EFAULT`.
+pub(super) fn set_of_socket(
+    sock: &Sock<Vsock>,
+    name: i32,
+    value: &OptionValue<'_>,
+) -> Result<bool> {
+    if name != socket::ZEROCOPY {
+        return Ok(false);
     }
-    out.write(value)
+    let on = match value.read::<i32>()? {
+        0 => false,
+        1 => true,
+        _ => return Err(EINVAL),
+    };
+    let state = sock.lock();
+    sock.set_zerocopy(&state, on);
+    Ok(true)
+}
+
+/// `SO_RCVBUF` was set to `bytes`, by generic code that owns the socket.
+pub(super) fn receive_buffer_set(sock: &Sock<Vsock>, bytes: u32) {
+    sock.shared().options.resize(sock, bytes);
+    // What concerns the peer waits until the owner lets go.
+    if let Bh::Busy(mut backlog) = sock.lock_bh() {
+        backlog.buffer_resized = true;
+    }
+}
+
+impl State {
+    /// The size of the receive buffer was set: the peer may have to hear of it.
+    pub(super) fn buffer_resized(&mut self, sock: &Sock<Vsock>) {
+        let size = sock.shared().options.buffer_size();
+        if let Some(link) = self.link_mut() {
+            if link.wire.resize(size) {
+                link.send_credit(sock);
+            }
+        }
+        self.settle(sock, false);
+    }
+}
+
+/// The form of a connect timeout.
+fn form_of(name: i32) -> TimevalForm {
+    if name == CONNECT_TIMEOUT_OLD {
+        TimevalForm::Old
+    } else {
+        TimevalForm::New
+    }
 }
 
 /// `getsockopt(2)`.
@@ -202,10 +243,10 @@ pub(super) fn get(sock: &Sock<Vsock>, level: i32, name: i32, out: OptionOut<'_>)
                 seconds: ms / 1000,
                 microseconds: ms % 1000 * 1000,
             };
-            return write(out, &time);
+            return out.write_time(form_of(name), time);
         }
-        WAKEUPS => return write(out, &sock.shared().published.wakeups()),
+        WAKEUPS => return out.write_whole(&sock.shared().published.wakeups()),
         _ => return Err(ENOPROTOOPT),
     };
-    write(out, &u64::from(size.load(Relaxed)))
+    out.write_whole(&u64::from(size.load(Relaxed)))
 }

@@ -18,7 +18,7 @@ pub(super) fn mask(sock: &Sock<Vsock>) -> PollEvents {
     let published = &sock.shared().published;
     let snapshot = published.snapshot();
     let mut events = PollEvents::NONE;
-    if sock.has_error() {
+    if sock.has_error() || sock.has_queued_error() {
         events |= PollEvents::ERR;
     }
     match snapshot.status {

@@ -80,10 +80,6 @@ pub(super) fn receive(
     if flags.contains(MsgFlags::OOB) {
         return Err(EOPNOTSUPP);
     }
-    if flags.contains(MsgFlags::ERRQUEUE) {
-        // Nothing is ever put there.
-        return Err(EAGAIN);
-    }
     let mut timeout = sock.receive_timeout(flags.contains(MsgFlags::DONTWAIT));
     let wait_all = flags.contains(MsgFlags::WAITALL);
     let mut call = Call {

@@ -9,6 +9,7 @@ use super::{
         ASK_AT_MOST_MS,
         ASK_MS, //
     },
+    lend::Lent,
     link::Link,
     Vsock, //
 };
@@ -47,7 +48,8 @@ use kernel::{
 /// `ENOTCONN`; `EISCONN` with an address on a connected socket, `EOPNOTSUPP` on another one and
 /// for urgent data; `EPIPE`, with `SIGPIPE`, when one of the ends has shut down, and before it
 /// once `ECONNRESET` when the connection did not end in order; `EAGAIN`, `EINTR`, `EFAULT`,
-/// `ENOMEM` if no byte was sent.
+/// `ENOMEM` if no byte was sent. With `MSG_ZEROCOPY`, `ENOMEM` if the caller can lend no more, or not
+/// this memory: then no byte was sent.
 pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize) -> Result<usize> {
     let flags = message.flags();
     if flags.contains(MsgFlags::OOB) {
@@ -65,6 +67,8 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
     }
     connected?;
     let mut sent = 0;
+    // What the caller lends, once that is known.
+    let mut lent = None;
     let result = loop {
         let (inner, spinlock) = state.split();
         let link = inner.connected()?;
@@ -78,17 +82,36 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
             }
             break sock.take_error().and_then(|()| Err(message.pipe_error()));
         }
-        let sendable = link.wire.sendable() as usize;
-        if sendable == 0 || sock.shared().published.is_full(sock) {
-            match wait_for_credit(sock, &mut state, &mut timeout) {
-                Ok(()) => continue,
-                Err(error) => break Err(error),
+        let result = match lent.as_mut().and_then(Lent::next) {
+            // There was credit for all that is lent, and the socket was owned since.
+            Some(buffer) => transmit(sock, link, spinlock, buffer),
+            None => {
+                let sendable = link.wire.sendable() as usize;
+                if sendable == 0 || sock.shared().published.is_full(sock) {
+                    match wait_for_credit(sock, &mut state, &mut timeout) {
+                        Ok(()) => continue,
+                        Err(error) => break Err(error),
+                    }
+                }
+                if lent.is_none() && message.flags().contains(MsgFlags::ZEROCOPY) {
+                    let largest = link.largest_payload();
+                    match Lent::new(sock, &state, message, len, sendable, largest) {
+                        Ok(new) => lent = Some(new),
+                        Err(error) => break Err(error),
+                    }
+                    continue;
+                }
+                packet(sock, link, spinlock, message, sendable.min(len - sent))
             }
-        }
-        let at_most = sendable.min(len - sent);
-        match packet(sock, link, spinlock, message, at_most) {
+        };
+        match result {
             Ok(0) => refused(sock, &mut state),
-            Ok(bytes) => sent += bytes,
+            Ok(bytes) => {
+                sent += bytes;
+                if let Some(lent) = &mut lent {
+                    lent.mark_sent();
+                }
+            }
             Err(error) => break Err(error),
         }
         state.settle(sock, false);
@@ -117,6 +140,13 @@ fn packet(
     at_most: usize,
 ) -> Result<usize> {
     let at_most = at_most.min(link.largest_payload());
+    if message.flags().contains(MsgFlags::SPLICE_PAGES) {
+        match SkBuff::lent(HEADER_LEN, message.source(), at_most, GFP_KERNEL_ACCOUNT) {
+            Ok(buffer) => return transmit(sock, link, spinlock, buffer),
+            Err(error) if error == EOPNOTSUPP => {}
+            Err(error) => return Err(error),
+        }
+    }
     let mut buffer = SkBuff::contiguous(HEADER_LEN, at_most, GFP_KERNEL_ACCOUNT)?;
     let room = buffer.room().min(at_most);
     let filled = buffer.fill_from(message.source(), at_most);
@@ -124,10 +154,22 @@ fn packet(
         // The caller's memory has ended early. Nobody is to hold so much for so little.
         buffer = shrunk(buffer);
     }
+    transmit(sock, link, spinlock, buffer)
+}
+
+/// Sends one packet with the bytes in `buffer`, which are within the credit. Returns how many; none if
+/// that has shown that the peer is closed.
+fn transmit(
+    sock: &Sock<Vsock>,
+    link: &mut Link,
+    spinlock: SpinlockFree<'_>,
+    buffer: SkBuff,
+) -> Result<usize> {
+    let len = buffer.len();
     // The buffer holds no more than the credit, which is a `u32`.
-    let header = link.wire.data(filled as u32).ok_or(EFAULT)?;
+    let header = link.wire.data(len as u32).ok_or(EFAULT)?;
     if link.send_payload(sock, spinlock, &header, buffer) {
-        Ok(filled)
+        Ok(len)
     } else {
         Ok(0)
     }

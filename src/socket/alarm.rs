@@ -108,6 +108,13 @@ impl State {
         self.alarms.arm(sock);
     }
 
+    /// A sender is about to sleep without credit: the peer is asked for it now, and again at growing
+    /// intervals until some comes.
+    pub(super) fn ask_until_credit_comes(&mut self, sock: &Sock<Vsock>) {
+        self.alarms.ask_interval = ASK_MS;
+        self.ask_for_credit(sock);
+    }
+
     /// A sender that does not wait found no credit: the peer is asked for it now, and again later;
     /// not with every call, which may come in any number.
     pub(super) fn found_no_credit(&mut self, sock: &Sock<Vsock>) {

@@ -5,10 +5,6 @@
 //! Source: send(2); virtio specification, 5.10.6.3.
 
 use super::{
-    alarm::{
-        ASK_AT_MOST_MS,
-        ASK_MS, //
-    },
     lend::Lent,
     link::Link,
     Vsock, //
@@ -32,14 +28,8 @@ use crate::net::{
     timeout::Timeout,
     wait::Woken, //
 };
-use crate::protocol::packet::{
-    Control,
-    HEADER_LEN, //
-};
-use kernel::{
-    prelude::*,
-    time::msecs_to_jiffies, //
-};
+use crate::protocol::packet::HEADER_LEN;
+use kernel::prelude::*;
 
 /// `send(2)` on a stream.
 ///
@@ -200,8 +190,8 @@ fn shrunk(buffer: SkBuff) -> SkBuff {
 
 /// Sleeps until there is credit, and room for what it lets pass, or the connection has ended.
 ///
-/// The peer is asked for it, again and again: some announce free space only by a rule of their
-/// own, and a silent wait for such a one could last for ever.
+/// The timer asks the peer for it meanwhile, again and again: some announce free space only by a
+/// rule of their own, and a silent wait for such a one could last for ever.
 fn wait_for_credit(
     sock: &Sock<Vsock>,
     state: &mut Owned<'_, Vsock>,
@@ -209,7 +199,6 @@ fn wait_for_credit(
 ) -> Result {
     // It may have come while the socket was owned.
     state.flush_backlog();
-    let mut interval = ASK_MS;
     let published = &sock.shared().published;
     published.writers.with_turn(1_usize, |turn| loop {
         let link = state.connected()?;
@@ -221,18 +210,13 @@ fn wait_for_credit(
             state.found_no_credit(sock);
             return Err(EAGAIN);
         }
-        let mut limit = Timeout::NONE;
-        if !link.is_local() {
-            if !has_credit {
-                link.send_control(sock, Control::CreditRequest);
-            }
-            limit = Timeout::from_jiffies(msecs_to_jiffies(interval));
-            interval = interval.saturating_mul(2).min(ASK_AT_MOST_MS);
+        if !has_credit {
+            state.ask_until_credit_comes(sock);
         }
-        match turn.sleep_at_most(state, timeout, limit) {
+        match turn.sleep(state, timeout) {
             Woken::Ready => return Ok(()),
             Woken::Signal => return Err(timeout.interrupted_error()),
-            // Either the caller's time is up, which is seen above, or only this interval.
+            // What came at the last moment is seen above.
             Woken::TimedOut => {}
         }
     })

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Functions for what goes with messages and is inline or a macro: options, control data, zero copy. */
+/* Functions for what is inline or a macro: options, control messages, zero copy. */
 
 #include <linux/compat.h>
 #include <linux/ktime.h>

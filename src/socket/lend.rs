@@ -59,7 +59,7 @@ impl Lent {
         if let Some(completion) = &completion {
             // A call that has to wait for credit would hold its memory all that time.
             let mut copied = len > sendable;
-            while !copied && message.source().len() > 0 {
+            while !copied && !message.source().is_empty() {
                 match SkBuff::lent(HEADER_LEN, message.source(), largest, GFP_KERNEL_ACCOUNT) {
                     Ok(mut buffer) => {
                         completion.attach(&mut buffer);

@@ -407,6 +407,7 @@ struct rvsock_skb_cb {
 	unsigned int header_len;
 	/* The fragment is memory that somebody else can write to. */
 	bool lent;
+	u8 tag;
 };
 
 static struct rvsock_skb_cb *skb_cb(const struct sk_buff *skb)
@@ -437,6 +438,16 @@ void rvsock_skb_add_fragment(struct sk_buff *skb, struct page *page,
 unsigned int rvsock_skb_header_len(const struct sk_buff *skb)
 {
 	return skb_cb(skb)->header_len;
+}
+
+u8 rvsock_skb_tag(const struct sk_buff *skb)
+{
+	return skb_cb(skb)->tag;
+}
+
+void rvsock_skb_set_tag(struct sk_buff *skb, u8 tag)
+{
+	skb_cb(skb)->tag = tag;
 }
 
 unsigned int rvsock_skb_room(const struct sk_buff *skb)
@@ -548,6 +559,12 @@ void rvsock_skb_append_skb(struct sk_buff *skb, const struct sk_buff *other,
 			   unsigned int offset, unsigned int len)
 {
 	skb_copy_bits(other, offset, skb_put(skb, len), len);
+}
+
+void rvsock_skb_append(struct sk_buff *skb, const void *bytes,
+		       unsigned int len)
+{
+	skb_put_data(skb, bytes, len);
 }
 
 /*

@@ -103,6 +103,8 @@ struct sk_buff *rvsock_alloc_skb(unsigned int size, unsigned int headroom,
 void rvsock_skb_add_fragment(struct sk_buff *skb, struct page *page,
 			     int offset, int len, unsigned int truesize);
 unsigned int rvsock_skb_header_len(const struct sk_buff *skb);
+u8 rvsock_skb_tag(const struct sk_buff *skb);
+void rvsock_skb_set_tag(struct sk_buff *skb, u8 tag);
 unsigned int rvsock_skb_room(const struct sk_buff *skb);
 unsigned int rvsock_skb_tailroom(const struct sk_buff *skb);
 size_t rvsock_skb_fill_from(struct sk_buff *skb, struct iov_iter *source,
@@ -113,6 +115,8 @@ size_t rvsock_skb_copy_to(const struct sk_buff *skb, unsigned int offset,
 			  struct iov_iter *dest, size_t len);
 void rvsock_skb_append_skb(struct sk_buff *skb, const struct sk_buff *other,
 			   unsigned int offset, unsigned int len);
+void rvsock_skb_append(struct sk_buff *skb, const void *bytes,
+		       unsigned int len);
 void rvsock_skb_charge(struct sk_buff *skb, struct sock *sk,
 		       void (*destructor)(struct sk_buff *skb));
 size_t rvsock_sock_charged(const struct sock *sk);

@@ -37,6 +37,8 @@ errors! {
     EINPROGRESS
     /// Transport endpoint is already connected.
     EISCONN
+    /// Message too long.
+    EMSGSIZE
     /// Network is unreachable.
     ENETUNREACH
     /// Protocol option not available.

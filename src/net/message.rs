@@ -35,6 +35,8 @@ impl MsgFlags {
     pub(crate) const WAITALL: Self = Self(bindings::MSG_WAITALL);
     /// Do not send `SIGPIPE` (`MSG_NOSIGNAL`).
     pub(crate) const NOSIGNAL: Self = Self(bindings::MSG_NOSIGNAL);
+    /// The message ends a record (`MSG_EOR`).
+    pub(crate) const EOR: Self = Self(bindings::MSG_EOR);
     /// Read the error queue (`MSG_ERRQUEUE`).
     pub(crate) const ERRQUEUE: Self = Self(bindings::MSG_ERRQUEUE);
     /// The caller lends its memory until it is told otherwise (`MSG_ZEROCOPY`).
@@ -154,6 +156,12 @@ impl ReceiveMessage<'_> {
             raw,
             _call: PhantomData,
         })
+    }
+
+    /// Tells the caller of `flags` beside what it received, as `msg_flags` of `recvmsg(2)`.
+    pub(crate) fn add_flags(&mut self, flags: MsgFlags) {
+        // SAFETY: By the type invariants, `raw` is valid, and nothing else has access to it.
+        unsafe { (*self.raw).msg_flags |= flags.0 };
     }
 
     /// Where the data go.

@@ -195,6 +195,36 @@ impl SkBuff {
         unsafe { bindings::rvsock_skb_header_len(self.skb.as_ptr()) as usize }
     }
 
+    /// The byte that [`SkBuffMut::set_tag`] left, at first zero: whoever has the buffer says with it
+    /// what the payload is.
+    #[inline]
+    pub(crate) fn tag(&self) -> u8 {
+        // SAFETY: By the type invariants, `skb` is valid.
+        unsafe { bindings::rvsock_skb_tag(self.skb.as_ptr()) }
+    }
+
+    /// Copies payload out, from `offset` on, if there is as much as `to` has room for. Otherwise
+    /// does nothing and gives false.
+    pub(crate) fn read(&self, offset: usize, to: &mut [u8]) -> bool {
+        let there = offset
+            .checked_add(to.len())
+            .is_some_and(|end| end <= self.len());
+        if !there {
+            return false;
+        }
+        // SAFETY: By the type invariants, `skb` is valid, and the range is within its payload, which
+        // fits an `int`; `to` is valid for writes of its length.
+        let error = unsafe {
+            bindings::skb_copy_bits(
+                self.skb.as_ptr(),
+                (self.header_len() + offset) as c_int,
+                to.as_mut_ptr().cast(),
+                to.len() as c_int,
+            )
+        };
+        error == 0
+    }
+
     /// How many more bytes of payload [`SkBuff::fill_from`] can take.
     pub(crate) fn room(&self) -> usize {
         // SAFETY: By the type invariants, `skb` is valid.
@@ -336,6 +366,52 @@ impl<'a> SkBuffMut<'a> {
             skb,
             _buffer: PhantomData,
         }
+    }
+
+    /// Leaves a byte that [`SkBuff::tag`] gives.
+    pub(crate) fn set_tag(&mut self, tag: u8) {
+        // SAFETY: The buffer is valid and nobody else's.
+        unsafe { bindings::rvsock_skb_set_tag(self.skb.as_ptr(), tag) };
+    }
+
+    /// Adds `bytes` to the payload, if the tailroom is enough for all of them. Otherwise does nothing
+    /// and gives false.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
+        if bytes.len() > self.tailroom() || bytes.is_empty() {
+            return bytes.is_empty();
+        }
+        // SAFETY: The buffer is valid and nobody else's. It has the tailroom, which is not zero, so
+        // its payload is linear; `bytes` is valid for reads of its length.
+        unsafe {
+            bindings::rvsock_skb_append(
+                self.skb.as_ptr(),
+                bytes.as_ptr().cast(),
+                bytes.len() as c_uint,
+            )
+        };
+        true
+    }
+
+    /// Replaces payload from `offset` on by `bytes`, if there is as much. Otherwise does nothing and
+    /// gives false.
+    pub(crate) fn overwrite(&mut self, offset: usize, bytes: &[u8]) -> bool {
+        let there = offset
+            .checked_add(bytes.len())
+            .is_some_and(|end| end <= self.len());
+        if !there {
+            return false;
+        }
+        // SAFETY: The buffer is valid and nobody else's, and the range is within its payload, which
+        // fits an `int`; `bytes` is valid for reads of its length.
+        let error = unsafe {
+            bindings::skb_store_bits(
+                self.skb.as_ptr(),
+                (self.header_len() + offset) as c_int,
+                bytes.as_ptr().cast(),
+                bytes.len() as c_int,
+            )
+        };
+        error == 0
     }
 
     /// Adds `len` bytes of the payload of another buffer, from `offset` on, if there are as many

@@ -193,10 +193,6 @@ impl SocketKind {
     )]
     pub(crate) const DGRAM: Self = Self(bindings::sock_type_SOCK_DGRAM as u16);
     /// A connection that keeps the boundaries of messages.
-    #[expect(
-        dead_code,
-        reason = "the type's values are known, whether or not a family has them"
-    )]
     pub(crate) const SEQPACKET: Self = Self(bindings::sock_type_SOCK_SEQPACKET as u16);
 
     /// Takes C's number.

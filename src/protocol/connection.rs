@@ -8,8 +8,8 @@
 //! Source: virtio specification, 5.10.6.4 to 5.10.6.6 (receive and transmit, stream sockets).
 
 use super::address::Flow;
-use super::credit::{Advertisement, Overrun, ReceiveCredit, SendCredit};
-use super::packet::{Control, Halves, Header, Operation, SocketType};
+use super::credit::{Advertisement, Counter, Overrun, ReceiveCredit, SendCredit};
+use super::packet::{Control, Halves, Header, MessageEnd, Operation, SocketType};
 use super::reason::DropReason;
 use super::wake;
 
@@ -91,6 +91,17 @@ impl Disposition {
     }
 }
 
+/// When a message can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// The credit covers all of it.
+    Now,
+    /// The peer has to take something out of its buffer first.
+    Later,
+    /// It is larger than the buffer of one of the ends: `EMSGSIZE`.
+    Never,
+}
+
 /// One connection, as one of its ends sees it.
 ///
 /// Every header that is sent for it comes from [`Connection::control`] or [`Connection::data`],
@@ -104,6 +115,8 @@ pub(crate) struct Connection {
     send: SendCredit,
     local: Halves,
     peer: Halves,
+    /// The peer asked for credit, and may want more than it was told of since.
+    peer_waits: bool,
 }
 
 impl Connection {
@@ -117,6 +130,7 @@ impl Connection {
             send: SendCredit::default(),
             local: Halves::default(),
             peer: Halves::default(),
+            peer_waits: false,
         }
     }
 
@@ -132,6 +146,11 @@ impl Connection {
     /// Both ends.
     pub(crate) fn flow(&self) -> Flow {
         self.flow
+    }
+
+    /// The type of the sockets at both ends.
+    pub(crate) fn kind(&self) -> SocketType {
+        self.kind
     }
 
     /// Where the connection stands.
@@ -164,7 +183,7 @@ impl Connection {
 
     /// Bytes that may be sent now.
     pub(crate) fn sendable(&self) -> u32 {
-        if self.send_ended() {
+        if self.send_ended() || self.send.is_full_of_empty() {
             0
         } else {
             self.send.available(self.receive.buf_alloc())
@@ -199,7 +218,7 @@ impl Connection {
 
     /// The header of a packet without payload, with the credit of this moment.
     pub(crate) fn control(&mut self, control: Control) -> Header {
-        Header::control(self.flow, self.kind, control, self.receive.announce())
+        Header::control(self.flow, self.kind, control, self.announce())
     }
 
     /// The header of a packet with up to `len` bytes of payload, as far as the credit goes; the
@@ -209,19 +228,63 @@ impl Connection {
             return None;
         }
         let len = self.send.send(len, self.receive.buf_alloc());
-        (len > 0).then(|| Header {
-            flow: self.flow,
-            kind: self.kind,
-            operation: Operation::ReadWrite,
-            flags: 0,
+        (len > 0).then(|| Header::data(self.flow, self.kind, len, None, self.announce()))
+    }
+
+    /// When a message of `len` bytes can be sent.
+    pub(crate) fn room_for_message(&self, len: usize) -> Room {
+        let largest = self.send.buf_alloc().min(self.receive.buf_alloc());
+        if len > largest as usize {
+            Room::Never
+        } else if self.send.is_full_of_empty() || (len > 0 && len > self.sendable() as usize) {
+            Room::Later
+        } else {
+            Room::Now
+        }
+    }
+
+    /// The header of a packet with `len` bytes of a message, for all of which there is
+    /// [`Room::Now`]; its last packet has the `end`. `None` when nothing may be sent now.
+    pub(crate) fn message(&mut self, len: u32, end: Option<MessageEnd>) -> Option<Header> {
+        if self.phase != Phase::Established || self.send_ended() {
+            return None;
+        }
+        let own = self.receive.buf_alloc();
+        if len > self.send.available(own) || (len == 0 && end.is_none()) {
+            return None;
+        }
+        if len == 0 {
+            self.send.send_empty();
+        } else {
+            self.send.send(len, own);
+        }
+        Some(Header::data(
+            self.flow,
+            self.kind,
             len,
-            credit: self.receive.announce(),
-        })
+            end,
+            self.announce(),
+        ))
     }
 
     /// What to tell a peer that looks credit up where this end publishes it.
     pub(crate) fn announce(&mut self) -> Advertisement {
+        if self.receive.queued() == 0 && self.receive.empty_queued() == 0 {
+            // It has all that there is.
+            self.peer_waits = false;
+        }
         self.receive.announce()
+    }
+
+    /// How many ends of messages without payload were taken out of the receive queue, for a peer on
+    /// this machine.
+    pub(crate) fn empty_forwarded(&self) -> Counter {
+        self.receive.empty_forwarded()
+    }
+
+    /// What the peer, which is on this machine, says by [`Connection::empty_forwarded`].
+    pub(crate) fn peer_took_empty(&mut self, forwarded: Counter) {
+        self.send.update_empty(forwarded);
     }
 
     /// Payload that was sent was not taken: the peer has closed, and its word of that is still
@@ -282,9 +345,12 @@ impl Connection {
 
     fn packet_while_established(&mut self, header: &Header) -> Disposition {
         match header.operation {
-            Operation::ReadWrite => self.payload(header.len),
+            Operation::ReadWrite => self.payload(header.len, header.empty_ends),
             Operation::CreditUpdate => Disposition::NOTHING,
-            Operation::CreditRequest => Disposition::reply(Control::CreditUpdate),
+            Operation::CreditRequest => {
+                self.peer_waits = true;
+                Disposition::reply(Control::CreditUpdate)
+            }
             Operation::Shutdown => {
                 // "Sticky": a half that was shut down stays so, whatever later packets say.
                 self.peer = self.peer.union(header.halves());
@@ -309,24 +375,32 @@ impl Connection {
         }
     }
 
-    /// Payload arrived.
-    fn payload(&mut self, len: u32) -> Disposition {
-        if len == 0 {
+    /// Payload arrived, or ends of messages without any.
+    fn payload(&mut self, len: u32, empty_ends: u32) -> Disposition {
+        if len == 0 && empty_ends == 0 {
             return Disposition::NOTHING;
         }
         if self.peer.send {
             return Disposition::drop(DropReason::Shutdown);
         }
-        if let Err(Overrun) = self.receive.receive(len) {
+        let overrun = if let Err(Overrun) = self.receive.receive_empty(empty_ends) {
+            Some(DropReason::EmptyMessages)
+        } else if let Err(Overrun) = self.receive.receive(len) {
+            Some(DropReason::Credit)
+        } else {
+            None
+        };
+        if let Some(reason) = overrun {
             self.phase = Phase::Closed(Cause::Protocol);
             return Disposition {
-                payload: Payload::Drop(DropReason::Credit),
+                payload: Payload::Drop(reason),
                 reply: Some(Control::Reset),
             };
         }
         if self.local.receive {
             // It was under way when this end shut down. Nobody will read it.
             self.receive.forward(len);
+            self.receive.forward_empty(empty_ends);
             return Disposition::drop(DropReason::Shutdown);
         }
         Disposition {
@@ -363,6 +437,26 @@ impl Connection {
         self.receive.forward(len);
         self.is_open_for_updates()
             && wake::announce_after_read(&self.receive, self.window(), low_water)
+    }
+
+    /// A message of `len` bytes, with so many ends without payload, was taken out of the receive
+    /// queue. See [`Connection::space_for_messages`], which is to be asked next.
+    pub(crate) fn read_message(&mut self, len: u32, empty_ends: u32) {
+        self.receive.forward(len);
+        self.receive.forward_empty(empty_ends);
+    }
+
+    /// Messages were read, or parts of one arrived. `drained` tells that no whole message is queued.
+    /// Tells whether a [`Control::CreditUpdate`] is due.
+    #[must_use]
+    pub(crate) fn space_for_messages(&self, drained: bool) -> bool {
+        self.is_open_for_updates()
+            && wake::announce_space_for_messages(
+                &self.receive,
+                self.window(),
+                drained,
+                self.peer_waits,
+            )
     }
 
     /// A reader is about to sleep for `need` bytes. Tells whether a [`Control::CreditUpdate`] is

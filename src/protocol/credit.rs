@@ -47,13 +47,22 @@ pub(crate) struct Advertisement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overrun;
 
+/// How many ends of messages without payload may be queued in a receive buffer of `buf_alloc`
+/// bytes, at least 1. They cost no credit, but each of them memory.
+pub(crate) fn empty_limit(buf_alloc: u32) -> u32 {
+    (buf_alloc / 8).max(1)
+}
+
 /// The credit that this end grants.
+///
+/// Ends of messages without payload are counted beside it. The wire has no credit for them, so a
+/// peer on another machine cannot know the limit; one on this machine looks it up.
 ///
 /// # Invariants
 ///
 /// In the order of the counters: `forwarded` ≤ `received` ≤ `granted`, and `announced` ≤
 /// `forwarded`. What was granted once is never taken back: a packet may be under way that was
-/// sent on the strength of it.
+/// sent on the strength of it. `empty_announced` ≤ `empty_forwarded` ≤ `empty_received`.
 #[derive(Debug)]
 pub(crate) struct ReceiveCredit {
     buf_alloc: u32,
@@ -61,6 +70,11 @@ pub(crate) struct ReceiveCredit {
     forwarded: Counter,
     granted: Counter,
     announced: Advertisement,
+    empty_received: Counter,
+    empty_forwarded: Counter,
+    empty_announced: Counter,
+    /// The largest number of them that was ever allowed at once.
+    empty_limit: u32,
 }
 
 impl ReceiveCredit {
@@ -72,6 +86,10 @@ impl ReceiveCredit {
             forwarded: Counter::default(),
             granted: Counter::default().after(buf_alloc),
             announced: Advertisement::default(),
+            empty_received: Counter::default(),
+            empty_forwarded: Counter::default(),
+            empty_announced: Counter::default(),
+            empty_limit: empty_limit(buf_alloc),
         }
     }
 
@@ -89,6 +107,7 @@ impl ReceiveCredit {
     /// announcement on.
     pub(crate) fn resize(&mut self, buf_alloc: u32) {
         self.buf_alloc = buf_alloc;
+        self.empty_limit = self.empty_limit.max(empty_limit(buf_alloc));
         self.extend();
     }
 
@@ -99,6 +118,35 @@ impl ReceiveCredit {
         }
         self.received = self.received.after(len);
         Ok(())
+    }
+
+    /// Takes note of `count` ends of messages that arrived without payload.
+    pub(crate) fn receive_empty(&mut self, count: u32) -> Result<(), Overrun> {
+        if count > self.empty_limit.saturating_sub(self.empty_queued()) {
+            return Err(Overrun);
+        }
+        self.empty_received = self.empty_received.after(count);
+        Ok(())
+    }
+
+    /// Ends of messages without payload that are queued.
+    pub(crate) fn empty_queued(&self) -> u32 {
+        self.empty_received.since(self.empty_forwarded)
+    }
+
+    /// Takes `count` of them out. More than are queued are taken as all of them.
+    pub(crate) fn forward_empty(&mut self, count: u32) {
+        self.empty_forwarded = self.empty_forwarded.after(count.min(self.empty_queued()));
+    }
+
+    /// How many of them were taken out since the connection began.
+    pub(crate) fn empty_forwarded(&self) -> Counter {
+        self.empty_forwarded
+    }
+
+    /// How many of them were taken out since the last announcement.
+    pub(crate) fn empty_unannounced(&self) -> u32 {
+        self.empty_forwarded.since(self.empty_announced)
     }
 
     /// Takes `len` bytes out of the buffer: they were read, or discarded. More than is queued is
@@ -114,6 +162,7 @@ impl ReceiveCredit {
             buf_alloc: self.buf_alloc,
             fwd_cnt: self.forwarded,
         };
+        self.empty_announced = self.empty_forwarded;
         self.announced
     }
 
@@ -155,6 +204,9 @@ pub(crate) struct SendCredit {
     buf_alloc: u32,
     forwarded: Counter,
     sent: Counter,
+    empty_sent: Counter,
+    /// How many ends of messages without payload the peer has taken out, if that is known.
+    empty_forwarded: Option<Counter>,
 }
 
 impl SendCredit {
@@ -186,6 +238,24 @@ impl SendCredit {
     /// once, so that a peer that announces a huge buffer cannot make this end hold as much.
     pub(crate) fn available(&self, limit: u32) -> u32 {
         self.buf_alloc.min(limit).saturating_sub(self.in_flight())
+    }
+
+    /// The peer, which is on this machine, has taken so many ends of messages without payload out
+    /// of its buffer.
+    pub(crate) fn update_empty(&mut self, forwarded: Counter) {
+        self.empty_forwarded = Some(forwarded);
+    }
+
+    /// Whether a peer on this machine has as many ends of messages without payload as it takes.
+    pub(crate) fn is_full_of_empty(&self) -> bool {
+        self.empty_forwarded.is_some_and(|forwarded| {
+            self.empty_sent.since(forwarded) >= empty_limit(self.buf_alloc)
+        })
+    }
+
+    /// Takes note of an end of a message that was sent without payload.
+    pub(crate) fn send_empty(&mut self) {
+        self.empty_sent = self.empty_sent.after(1);
     }
 
     /// Takes note of `len` bytes sent, which [`SendCredit::available`] allowed. Returns how many

@@ -19,6 +19,7 @@ pub(crate) mod address;
 pub(crate) mod connection;
 pub(crate) mod credit;
 pub(crate) mod deferred;
+pub(crate) mod message;
 pub(crate) mod packet;
 pub(crate) mod reason;
 pub(crate) mod wake;

@@ -137,6 +137,39 @@ impl Halves {
     }
 }
 
+/// The end of a message, which the last of its packets carries.
+///
+/// Source: virtio specification, 5.10.6.7 (seqpacket sockets).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MessageEnd {
+    /// It ends a record of the sender's as well (`MSG_EOR`).
+    pub(crate) record: bool,
+}
+
+impl MessageEnd {
+    /// `VIRTIO_VSOCK_SEQ_EOM`
+    const MESSAGE: u32 = 1;
+    /// `VIRTIO_VSOCK_SEQ_EOR`
+    const RECORD: u32 = 2;
+
+    /// Reads the flags of a [`Operation::ReadWrite`]; bits that are not defined are ignored, and so
+    /// is the end of a record that is not one of a message.
+    pub(crate) fn from_wire(flags: u32) -> Option<MessageEnd> {
+        (flags & Self::MESSAGE != 0).then_some(MessageEnd {
+            record: flags & Self::RECORD != 0,
+        })
+    }
+
+    /// The flags of a [`Operation::ReadWrite`] that does or does not end a message.
+    pub(crate) fn to_wire(end: Option<MessageEnd>) -> u32 {
+        match end {
+            None => 0,
+            Some(MessageEnd { record: false }) => Self::MESSAGE,
+            Some(MessageEnd { record: true }) => Self::MESSAGE | Self::RECORD,
+        }
+    }
+}
+
 /// A valid header.
 ///
 /// The flow is as the receiver of the packet sees it: `flow.peer` sent it to `flow.local`. For a
@@ -153,6 +186,9 @@ pub(crate) struct Header {
     pub(crate) flags: u32,
     /// Bytes of payload.
     pub(crate) len: u32,
+    /// Ends of messages that came without payload, and so at the cost of no credit: 1 if this packet
+    /// is such an end, more in a header that stands for several packets. Not a field of the wire.
+    pub(crate) empty_ends: u32,
     /// The credit that the packet's sender grants.
     pub(crate) credit: Advertisement,
 }
@@ -221,6 +257,7 @@ impl Header {
             operation,
             flags: wire.flags.get(),
             len,
+            empty_ends: empty_ends(kind, operation, wire.flags.get(), len),
             credit: Advertisement {
                 buf_alloc: wire.buf_alloc.get(),
                 fwd_cnt: Counter::from_wire(wire.fwd_cnt.get()),
@@ -253,6 +290,34 @@ impl Header {
         }
     }
 
+    /// The end of a message, if the packet has one.
+    pub(crate) fn message_end(&self) -> Option<MessageEnd> {
+        match (self.kind, self.operation) {
+            (SocketType::Seqpacket, Operation::ReadWrite) => MessageEnd::from_wire(self.flags),
+            _ => None,
+        }
+    }
+
+    /// A packet with `len` bytes of payload, for a message socket with its `end` if it has one.
+    pub(crate) fn data(
+        flow: Flow,
+        kind: SocketType,
+        len: u32,
+        end: Option<MessageEnd>,
+        credit: Advertisement,
+    ) -> Header {
+        let flags = MessageEnd::to_wire(end);
+        Header {
+            flow,
+            kind,
+            operation: Operation::ReadWrite,
+            flags,
+            len,
+            empty_ends: empty_ends(kind, Operation::ReadWrite, flags, len),
+            credit,
+        }
+    }
+
     /// The halves that a [`Operation::Shutdown`] ends.
     pub(crate) fn halves(&self) -> Halves {
         Halves::from_wire(self.flags)
@@ -272,6 +337,7 @@ impl Header {
             operation,
             flags,
             len: 0,
+            empty_ends: 0,
             credit,
         }
     }
@@ -289,6 +355,14 @@ impl Header {
             .encode()
         })
     }
+}
+
+/// Ends of messages without payload that such a packet has: one or none.
+fn empty_ends(kind: SocketType, operation: Operation, flags: u32, len: u32) -> u32 {
+    let is_end = kind == SocketType::Seqpacket
+        && operation == Operation::ReadWrite
+        && MessageEnd::from_wire(flags).is_some();
+    u32::from(is_end && len == 0)
 }
 
 impl Wire {

@@ -32,6 +32,8 @@ pub(crate) enum DropReason {
     Credit,
     /// Payload for a direction that was shut down.
     Shutdown,
+    /// More ends of messages without payload, which cost no credit, than a connection queues.
+    EmptyMessages,
 }
 
 impl DropReason {
@@ -39,7 +41,7 @@ impl DropReason {
     pub(crate) const COUNT: usize = Self::NAMES.len();
 
     /// A name for each reason, in the order of the variants.
-    pub(crate) const NAMES: [&'static str; 13] = [
+    pub(crate) const NAMES: [&'static str; 14] = [
         "short_header",
         "short_payload",
         "overlong",
@@ -53,5 +55,6 @@ impl DropReason {
         "state",
         "credit",
         "shutdown",
+        "empty_messages",
     ];
 }

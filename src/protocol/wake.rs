@@ -6,7 +6,7 @@
 //! much, so both questions belong together: nobody sleeps for bytes that the peer is not allowed
 //! to send.
 
-use super::credit::ReceiveCredit;
+use super::credit::{empty_limit, ReceiveCredit};
 
 /// Why a call that slept was woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,4 +163,24 @@ pub(crate) fn announce_before_sleep(credit: &ReceiveCredit, window: u32, need: u
 pub(crate) fn announce_after_read(credit: &ReceiveCredit, window: u32, low_water: usize) -> bool {
     credit.unannounced() >= (window / 4).max(1)
         || announce_before_sleep(credit, window, readable_at(low_water, window))
+}
+
+/// Tells whether the peer of a message socket is to hear of free space. `drained` tells that no
+/// whole message is queued, and `peer_waits` that the peer asked and may still want more.
+///
+/// A quarter of the window keeps messages flowing with few updates. But a message can be as large
+/// as the window: a peer that waits for that much, and one that has sent a part of a message, must
+/// not wait for a reader that has nothing to read.
+pub(crate) fn announce_space_for_messages(
+    credit: &ReceiveCredit,
+    window: u32,
+    drained: bool,
+    peer_waits: bool,
+) -> bool {
+    let bytes = credit.unannounced();
+    let empty = credit.empty_unannounced();
+    let much =
+        bytes >= (window / 4).max(1) || empty >= (empty_limit(credit.buf_alloc()) / 4).max(1);
+    let waited_for = peer_waits || credit.queued() > 0;
+    much || (drained && waited_for && (bytes > 0 || empty > 0))
 }

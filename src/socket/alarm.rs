@@ -14,7 +14,10 @@ use super::{
 };
 use crate::net::sock::Sock;
 use crate::protocol::{
-    packet::Control,
+    packet::{
+        Control,
+        SocketType, //
+    },
     wake, //
 };
 use kernel::time::{
@@ -126,10 +129,11 @@ impl State {
 
     fn ask_for_credit(&mut self, sock: &Sock<Vsock>) {
         self.alarms.ask = None;
+        let writable_at = self.writable_at;
         let Stage::Connected(link) = &mut self.stage else {
             return;
         };
-        if link.is_local() || link.wire.sendable() > 0 || link.wire.send_ended() {
+        if !link.may_have_to_ask() || link.is_writable(writable_at) || link.wire.send_ended() {
             return;
         }
         link.send_control(sock, Control::CreditRequest);
@@ -153,7 +157,9 @@ impl State {
         let Stage::Connected(link) = &self.stage else {
             return false;
         };
-        !link.is_local()
+        // A part of a message is of no use to a reader.
+        link.wire.kind() == SocketType::Stream
+            && !link.is_local()
             && wake::may_stall(link.queue.len(), link.wire.window())
             && sock.shared().published.readers.has_sleepers()
     }

@@ -31,7 +31,7 @@ use kernel::{
 pub(crate) struct Backlog {
     packets: Deferred,
     /// The payload that `packets` tells of.
-    queue: ReceiveQueue,
+    queue: Option<ReceiveQueue>,
     /// Connections that came for a listener, ready to be accepted.
     pub(super) children: SockQueue<Vsock>,
     /// The timer expired.
@@ -59,7 +59,10 @@ impl Backlog {
         }
         let largest_buffer = sock.shared().options.largest_buffer();
         match self.packets.put(header, largest_buffer) {
-            Payload::Deliver => self.queue.push(payload),
+            Payload::Deliver => self
+                .queue
+                .get_or_insert_with(|| ReceiveQueue::new(header.kind))
+                .push(header, payload),
             Payload::Drop(reason) => return Some(reason),
             Payload::Nothing => {}
         }
@@ -105,12 +108,16 @@ impl Backlog {
     fn drain_packets(&mut self, sock: &Sock<Vsock>, state: &mut State) {
         let is_local = state.link_mut().is_none_or(|link| link.is_local());
         for header in self.packets.take() {
-            let dropped = state.packet(sock, &header, |queue| queue.append(&mut self.queue));
+            let dropped = state.packet(sock, &header, |queue| {
+                if let Some(deferred) = &mut self.queue {
+                    queue.append(deferred);
+                }
+            });
             if let Some(reason) = dropped.filter(|_| !is_local) {
                 sock.shared().context.count_drop(reason);
             }
         }
         // What was not delivered is dropped.
-        self.queue = ReceiveQueue::default();
+        self.queue = None;
     }
 }

@@ -7,7 +7,6 @@
 use super::{
     link::Link,
     listen,
-    queue::ReceiveQueue,
     state::{
         Stage,
         State, //
@@ -95,7 +94,7 @@ pub(super) fn release(sock: &Sock<Vsock>) {
     let stage = core::mem::replace(&mut state.stage, Stage::Closed);
     state.stage = match stage {
         Stage::Connecting(link) | Stage::Connected(link) => {
-            let unread = link.queue.len() > 0;
+            let unread = !link.queue.is_empty();
             state.close(sock, link, unread)
         }
         Stage::Listening(listener) => {
@@ -135,7 +134,7 @@ impl State {
         if let Some(control) = link.wire.close(unread) {
             link.send_control(sock, control);
         }
-        link.queue = ReceiveQueue::default();
+        link.queue.clear();
         if link.phase() == Phase::Closing {
             self.await_answer(sock, CLOSE_TIMEOUT_MS);
         }

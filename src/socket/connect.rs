@@ -22,7 +22,8 @@ use crate::net::{
         ECONNRESET,
         EINPROGRESS,
         EISCONN,
-        ENETUNREACH, //
+        ENETUNREACH,
+        ESOCKTNOSUPPORT, //
     },
     guard::Owned,
     sock::Sock,
@@ -40,8 +41,7 @@ use crate::protocol::{
     connection::Connection,
     packet::{
         Control,
-        Header,
-        SocketType, //
+        Header, //
     },
 };
 use crate::transport::virtio::Device;
@@ -59,9 +59,10 @@ use kernel::{
 /// # Errors
 ///
 /// Beside those of the address: `ENODEV` without a transport that reaches it, `ENETUNREACH` where
-/// that does not serve the network namespace, `ECONNRESET` when it was refused, `ETIMEDOUT` after `SO_VM_SOCKETS_CONNECT_TIMEOUT`, `EINTR` by a signal (the
-/// attempt is given up), `EISCONN`, `EALREADY` and `EINPROGRESS` for a non-blocking socket,
-/// `EINVAL` for a listener.
+/// that does not serve the network namespace, `ESOCKTNOSUPPORT` if the device has no sockets of this
+/// type, `ECONNRESET` when it was refused, `ETIMEDOUT` after `SO_VM_SOCKETS_CONNECT_TIMEOUT`, `EINTR`
+/// by a signal (the attempt is given up), `EISCONN`, `EALREADY` and `EINPROGRESS` for a non-blocking
+/// socket, `EINVAL` for a listener.
 pub(super) fn connect(sock: &Sock<Vsock>, bytes: &[u8], nonblocking: bool) -> Result {
     let peer = bind::parse(sock, bytes)?;
     let mut state = sock.lock();
@@ -98,12 +99,15 @@ fn start(sock: &Sock<Vsock>, state: &mut State, peer: Address) -> Result {
     let device = context.device();
     let is_local =
         peer.cid == Cid::LOCAL || device.as_ref().is_some_and(|own| own.cid() == peer.cid);
-    if !is_local && device.is_none() {
-        return Err(ENODEV);
-    }
-    // The device belongs to the global namespaces.
-    if !is_local && !sock.shared().namespace.is_global() {
-        return Err(ENETUNREACH);
+    if !is_local {
+        let device = device.as_ref().ok_or(ENODEV)?;
+        if !device.carries(sock.shared().kind) {
+            return Err(ESOCKTNOSUPPORT);
+        }
+        // It belongs to the global namespaces.
+        if !sock.shared().namespace.is_global() {
+            return Err(ENETUNREACH);
+        }
     }
     if matches!(state.stage, Stage::Unbound) {
         state.stage = Stage::Bound(bind::autobind(sock, Cid::ANY)?);
@@ -142,7 +146,7 @@ fn over_device(
     })?;
     let wire = Connection::connect(
         flow,
-        SocketType::Stream,
+        sock.shared().kind,
         sock.shared().options.buffer_size(),
     );
     let mut link = Link::over_device(wire, state.take_bound(), entry, device);
@@ -175,17 +179,14 @@ fn over_loopback(sock: &Sock<Vsock>, state: &mut State, own: Address, peer: Addr
         _ => own,
     };
     let flow = Flow { local, peer };
-    let mut wire = Connection::connect(
-        flow,
-        SocketType::Stream,
-        sock.shared().options.buffer_size(),
-    );
+    let kind = sock.shared().kind;
+    let mut wire = Connection::connect(flow, kind, sock.shared().options.buffer_size());
     let credit = wire.announce();
     sock.shared().publish_credit(credit);
-    let request = Header::control(flow, SocketType::Stream, Control::Request, credit);
+    let request = Header::control(flow, kind, Control::Request, credit);
     let other = listen::request_local(sock, &listener, &request.to_receiver())?;
     let credit = other.shared().credit();
-    let response = Header::control(flow, SocketType::Stream, Control::Response, credit);
+    let response = Header::control(flow, kind, Control::Response, credit);
     // A response that comes to a request is neither dropped nor answered.
     let _ = wire.packet(&response);
     let link = Link::over_loopback(wire, state.take_bound(), other);

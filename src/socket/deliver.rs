@@ -29,8 +29,7 @@ use crate::protocol::{
         Control,
         Header,
         HeaderBytes,
-        Operation,
-        SocketType, //
+        Operation, //
     },
     reason::DropReason, //
 };
@@ -78,25 +77,28 @@ impl Receiver for Context {
         header: &Header,
         payload: &mut Incoming,
     ) -> Option<HeaderBytes> {
-        if header.kind != SocketType::Stream {
-            // No socket here has another type.
-            self.count_drop(DropReason::Type);
-            return header.refusal();
-        }
-        if let Some(sock) = self.connected.find(&header.flow) {
-            packet(&sock, header, payload);
-            return None;
-        }
-        let listener = match header.operation {
+        let has_type = |sock: &Sock<Vsock>| sock.shared().kind == header.kind;
+        let connected = self.connected.find(&header.flow);
+        let listener = || match header.operation {
             Operation::Request => self.listener(Scope::GLOBAL, header.flow.local),
             _ => None,
         };
-        let reason = match listener {
-            Some(listener) => match listen::request(device, &listener, header) {
-                Ok(()) => return None,
-                Err(reason) => reason,
+        let reason = match connected {
+            // What was not agreed on with the device.
+            _ if !device.carries(header.kind) => DropReason::Type,
+            Some(sock) if has_type(&sock) => {
+                packet(&sock, header, payload);
+                return None;
+            }
+            Some(_) => DropReason::Type,
+            None => match listener() {
+                Some(listener) if !has_type(&listener) => DropReason::Type,
+                Some(listener) => match listen::request(device, &listener, header) {
+                    Ok(()) => return None,
+                    Err(reason) => reason,
+                },
+                None => DropReason::NoSocket,
             },
-            None => DropReason::NoSocket,
         };
         self.count_drop(reason);
         header.refusal()
@@ -113,7 +115,7 @@ impl Receiver for Context {
             Bh::Free(mut state) => {
                 let credit = from.shared().credit();
                 let header = Header { credit, ..*header };
-                let _ = state.packet(to, &header, |queue| queue.push(payload));
+                let _ = state.packet(to, &header, |queue| queue.push(&header, payload));
                 matches!(state.stage, Stage::Connected(_))
             }
             Bh::Busy(mut backlog) => {
@@ -169,7 +171,7 @@ impl Context {
 /// A packet for the connection of `sock` arrived. BH.
 fn packet(sock: &Sock<Vsock>, header: &Header, payload: &mut Incoming) {
     let dropped = match sock.lock_bh() {
-        Bh::Free(mut state) => state.packet(sock, header, |queue| queue.push(payload)),
+        Bh::Free(mut state) => state.packet(sock, header, |queue| queue.push(header, payload)),
         Bh::Busy(mut backlog) => backlog.packet(sock, header, payload),
     };
     if let Some(reason) = dropped {
@@ -180,9 +182,9 @@ fn packet(sock: &Sock<Vsock>, header: &Header, payload: &mut Incoming) {
 /// Delivers what is pending for the peer on this machine. Whoever owns `sock` now does that when it
 /// is given up. Process context or BH, no spinlock of a socket held.
 ///
-/// The peer may answer, which ends here again: a shutdown is answered with a reset, an update of
-/// credit at the most with another, and to those there is no answer. To go deeper than that, each
-/// level needs another processor that has just left something of its own.
+/// The peer may answer, which ends here again: a shutdown is answered with a reset, a question about
+/// credit with an update, an update at the most with another, and to those there is no answer. To go
+/// deeper than that, each level needs another processor that has just left something of its own.
 pub(super) fn deliver_pending(sock: &Sock<Vsock>) {
     let outgoing = match sock.lock_bh() {
         Bh::Free(mut state) => {

@@ -23,7 +23,8 @@ use crate::protocol::{
     },
     packet::{
         Control,
-        Header, //
+        Header,
+        SocketType, //
     },
     reason::DropReason, //
 };
@@ -67,8 +68,8 @@ pub(super) struct Link {
 impl Link {
     fn new(wire: Connection, bound: Option<Bound>, carrier: Carrier) -> Self {
         Link {
+            queue: ReceiveQueue::new(wire.kind()),
             wire,
-            queue: ReceiveQueue::default(),
             bound,
             carrier,
             ended: false,
@@ -173,6 +174,14 @@ impl Link {
         matches!(&self.carrier, Carrier::Loopback(Some(loopback)) if loopback.has_pending())
     }
 
+    /// Takes note of ends of messages without payload that a peer on this machine has read.
+    pub(super) fn look_at_empty(&mut self) {
+        if let Carrier::Loopback(Some(loopback)) = &self.carrier {
+            let forwarded = loopback.peer().shared().empty_forwarded();
+            self.wire.peer_took_empty(forwarded);
+        }
+    }
+
     /// Handles the header of a packet of this connection, and sends the answer if there is one.
     /// Returns what the caller is to do with the payload.
     pub(super) fn packet(&mut self, sock: &Sock<Vsock>, header: &Header) -> Payload {
@@ -180,6 +189,7 @@ impl Link {
             // Of a connection that the socket had before.
             return Payload::Drop(DropReason::State);
         }
+        self.look_at_empty();
         let disposition = self.wire.packet(header);
         match disposition.reply {
             Some(Control::CreditUpdate) => self.send_credit(sock),
@@ -187,6 +197,26 @@ impl Link {
             None => {}
         }
         disposition.payload
+    }
+
+    /// Tells the peer of free space if messages, or parts of one, make that due.
+    pub(super) fn tell_of_space(&mut self, sock: &Sock<Vsock>) {
+        if let ReceiveQueue::Messages(queue) = &self.queue {
+            if self.wire.space_for_messages(queue.whole() == 0) {
+                self.send_credit(sock);
+            }
+        }
+    }
+
+    /// Whether the credit lets `bytes` pass, as far as it ever can.
+    pub(super) fn is_writable(&self, bytes: usize) -> bool {
+        self.wire.sendable() as usize >= bytes.min(self.wire.window() as usize)
+    }
+
+    /// Whether a peer may not tell of free space before it is asked: others do as soon as a stream
+    /// can go on, but a message needs more.
+    pub(super) fn may_have_to_ask(&self) -> bool {
+        !self.is_local() || self.wire.kind() == SocketType::Seqpacket
     }
 
     /// The largest payload of one packet on this link, in bytes.

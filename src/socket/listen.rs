@@ -183,6 +183,9 @@ pub(super) fn request_local(
     listener: &Sock<Vsock>,
     header: &Header,
 ) -> Result<ARef<Sock<Vsock>>> {
+    if listener.shared().kind != header.kind {
+        return Err(ECONNRESET);
+    }
     check_room(listener).map_err(|_| ECONNRESET)?;
     let child = new_child(listener, header, GFP_KERNEL)?;
     let mut wire = Connection::accept(header, child.shared().options.buffer_size());
@@ -244,7 +247,7 @@ fn new_child(listener: &Sock<Vsock>, request: &Header, flags: Flags) -> Result<A
         let shared = listener.shared();
         (shared.context.clone(), shared.namespace.clone())
     };
-    let shared = Shared::new(context, namespace, options);
+    let shared = Shared::new(context, namespace, request.kind, options);
     let child = Sock::new_child(listener, shared, State::new(), flags)?;
     child.shared().set_peer(request.flow.peer);
     Ok(child)

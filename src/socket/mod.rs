@@ -10,11 +10,13 @@
 //! | `published.rs`, `poll.rs` | what of it can be read without the lock; who is woken by a change |
 //! | `level.rs` | what sleepers wait for, and why each was woken |
 //! | `alarm.rs` | what the timer is for |
-//! | `link.rs`, `queue.rs` | a connection, its transport and its receive queue |
+//! | `link.rs` | a connection, its transport and its receive queue |
+//! | `queue.rs`, `byte_queue.rs`, `message_queue.rs` | what was received, of a stream and of messages |
 //! | `deliver.rs`, `backlog.rs` | packets from a transport: at once, or when the owner lets go |
 //! | `namespace.rs` | network namespaces: who can reach whom |
 //! | `bind.rs`, `connect.rs`, `listen.rs`, `close.rs` | how connections come and go |
-//! | `recv.rs`, `send.rs` | bytes |
+//! | `recv.rs`, `send.rs` | bytes of a stream |
+//! | `recv_message.rs`, `send_message.rs` | messages |
 //! | `lend.rs` | sending from the caller's own memory |
 //! | `options.rs` | socket options |
 //! | `diag.rs`, `cid_file.rs` | what `ss` shows; the character device |
@@ -24,6 +26,7 @@
 mod alarm;
 mod backlog;
 mod bind;
+mod byte_queue;
 mod cid_file;
 mod close;
 mod connect;
@@ -34,6 +37,7 @@ mod lend;
 mod level;
 mod link;
 mod listen;
+mod message_queue;
 mod namespace;
 mod ops;
 mod options;
@@ -41,7 +45,9 @@ mod poll;
 mod published;
 mod queue;
 mod recv;
+mod recv_message;
 mod send;
+mod send_message;
 mod state;
 
 pub(crate) use self::{
@@ -70,7 +76,10 @@ use crate::protocol::{
         Advertisement,
         Counter, //
     },
-    packet::Header, //
+    packet::{
+        Header,
+        SocketType, //
+    },
 };
 use kernel::{
     prelude::*,
@@ -93,6 +102,8 @@ pub(crate) struct Vsock;
 pub(crate) struct Shared {
     context: Arc<Context>,
     namespace: Arc<Namespace>,
+    /// The type of the socket.
+    kind: SocketType,
     options: Options,
     /// A connection that came when its listener had stopped, or had no room any more: its timer
     /// turns it away.
@@ -113,6 +124,8 @@ pub(crate) struct Shared {
     /// That peer looks here whenever a packet reaches it, so that it never goes by an older word
     /// that came later. Written with the socket's lock held, in any of its forms.
     credit: Atomic<u64>,
+    /// How many ends of messages without payload it has read, for the same peer.
+    empty_forwarded: Atomic<u32>,
     #[pin]
     published: Published,
 }
@@ -132,17 +145,20 @@ impl Shared {
     fn new(
         context: Arc<Context>,
         namespace: Arc<Namespace>,
+        kind: SocketType,
         options: Options,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             context,
             namespace,
+            kind,
             options,
             refused: Atomic::new(false),
             pending: Atomic::new(false),
             peer: Atomic::new(0),
             local: Atomic::new(word_of(Address::ANY)),
             credit: Atomic::new(0),
+            empty_forwarded: Atomic::new(0),
             published <- Published::new(),
         })
     }
@@ -182,6 +198,17 @@ impl Shared {
     fn publish_credit(&self, credit: Advertisement) {
         let word = u64::from(credit.buf_alloc) << 32 | u64::from(credit.fwd_cnt.to_wire());
         self.credit.store(word, Release);
+    }
+
+    /// Publishes how many ends of messages without payload were read. With the lock held, in any of
+    /// its forms.
+    fn publish_empty_forwarded(&self, count: Counter) {
+        self.empty_forwarded.store(count.to_wire(), Release);
+    }
+
+    /// What was published so last. Any context.
+    fn empty_forwarded(&self) -> Counter {
+        Counter::from_wire(self.empty_forwarded.load(Acquire))
     }
 
     /// The credit that is granted to a peer on this machine. Any context.

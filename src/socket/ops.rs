@@ -20,7 +20,9 @@ use super::{
     poll,
     published::Status,
     recv,
+    recv_message,
     send,
+    send_message,
     state::{
         Stage,
         State, //
@@ -61,7 +63,10 @@ use crate::net::{
         SocketKind, //
     },
 };
-use crate::protocol::address::SockaddrVm;
+use crate::protocol::{
+    address::SockaddrVm,
+    packet::SocketType, //
+};
 use kernel::{
     prelude::*,
     sync::{
@@ -104,10 +109,12 @@ impl Family for Vsock {
         if !known.contains(&protocol) {
             return Err(EPROTONOSUPPORT);
         }
-        if kind != SocketKind::STREAM {
-            return Err(ESOCKTNOSUPPORT);
-        }
-        let shared = Shared::new(context.clone(), namespace.clone(), Options::new());
+        let kind = match kind {
+            SocketKind::STREAM => SocketType::Stream,
+            SocketKind::SEQPACKET => SocketType::Seqpacket,
+            _ => return Err(ESOCKTNOSUPPORT),
+        };
+        let shared = Shared::new(context.clone(), namespace.clone(), kind, Options::new());
         Ok((shared, State::new()))
     }
 
@@ -172,7 +179,10 @@ impl Operations for Vsock {
     }
 
     fn send(sock: &Sock<Self>, message: &mut SendMessage<'_>, len: usize) -> Result<usize> {
-        send::send(sock, message, len)
+        match sock.shared().kind {
+            SocketType::Stream => send::send(sock, message, len),
+            SocketType::Seqpacket => send_message::send(sock, message, len),
+        }
     }
 
     fn receive(
@@ -184,14 +194,17 @@ impl Operations for Vsock {
         if flags.contains(MsgFlags::ERRQUEUE) {
             return lend::receive_completion(sock, message, len);
         }
-        recv::receive(sock, message, len, flags)
+        match sock.shared().kind {
+            SocketType::Stream => recv::receive(sock, message, len, flags),
+            SocketType::Seqpacket => recv_message::receive(sock, message, len, flags),
+        }
     }
 
     fn queued(sock: &Sock<Self>, direction: Queued) -> Result<usize> {
         let snapshot = sock.shared().published.snapshot();
         match (snapshot.status, direction) {
             (Status::Listening, _) => Err(EINVAL),
-            (_, Queued::Incoming) => Ok(snapshot.available),
+            (_, Queued::Incoming) => Ok(snapshot.unread),
             (_, Queued::Outgoing) => Ok(sock.unsent()),
         }
     }

@@ -46,7 +46,7 @@ pub(super) fn mask(sock: &Sock<Vsock>) -> PollEvents {
             if snapshot.receive_ended {
                 events |= PollEvents::RDHUP;
             }
-            if snapshot.sendable > 0 || snapshot.send_ended {
+            if (snapshot.writable && snapshot.sendable > 0) || snapshot.send_ended {
                 events |= PollEvents::OUT | PollEvents::WRNORM | PollEvents::WRBAND;
             }
             if snapshot.status == Status::Disconnected

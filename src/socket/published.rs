@@ -65,16 +65,20 @@ pub(super) enum Status {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Snapshot {
     pub(super) status: Status,
-    /// Bytes that can be read; for a listener, connections that can be accepted.
+    /// Bytes that can be read, or whole messages; for a listener, connections that can be accepted.
     pub(super) available: usize,
     /// No more will become available.
     pub(super) receive_ended: bool,
+    /// Bytes that are queued, of messages that are not whole yet as well.
+    pub(super) unread: usize,
     /// Bytes that the credit lets pass.
     pub(super) sendable: usize,
+    /// That is as much as who polls waits for.
+    pub(super) writable: bool,
     /// Sending fails with `EPIPE`.
     pub(super) send_ended: bool,
-    /// The most that can be expected to be available at once, in bytes; for a listener, its
-    /// backlog.
+    /// The most that can be expected to be available at once, in bytes; 1 where it is messages that
+    /// are waited for; for a listener, its backlog.
     pub(super) window: u32,
 }
 
@@ -84,7 +88,9 @@ impl Snapshot {
         status: Status::Unconnected,
         available: 0,
         receive_ended: true,
+        unread: 0,
         sendable: 0,
+        writable: false,
         send_ended: true,
         window: 1,
     };
@@ -121,11 +127,13 @@ pub(super) struct Published {
     window: Atomic<u32>,
     /// How often pollers were told of something.
     polled: Atomic<u32>,
+    unread: Atomic<usize>,
 }
 
 impl Published {
     const RECEIVE_ENDED: u32 = 1 << 8;
     const SEND_ENDED: u32 = 1 << 10;
+    const WRITABLE: u32 = 1 << 11;
 
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
@@ -147,6 +155,7 @@ impl Published {
             status: Atomic::new(Self::pack(&Snapshot::IDLE)),
             window: Atomic::new(1),
             polled: Atomic::new(0),
+            unread: Atomic::new(0),
         })
     }
 
@@ -186,6 +195,7 @@ impl Published {
                 .publish(new.sendable, u32::MAX, false, end(new.send_ended));
         let connecting = self.connecting.supply().publish(0, 1, false, connected);
         self.window.store(new.window, Relaxed);
+        self.unread.store(new.unread, Relaxed);
         self.status.store(Self::pack(new), Release);
 
         if old.status != new.status {
@@ -293,7 +303,7 @@ impl Published {
         if ended {
             events |= PollEvents::RDHUP;
         }
-        if (new.sendable > 0 && old.sendable == 0) || (new.send_ended && !old.send_ended) {
+        if (new.writable && !old.writable) || (new.send_ended && !old.send_ended) {
             events |= PollEvents::OUT | PollEvents::WRNORM | PollEvents::WRBAND;
         }
         if old.status != new.status {
@@ -325,6 +335,7 @@ impl Published {
         snapshot.status as u32
             | flag(snapshot.receive_ended, Self::RECEIVE_ENDED)
             | flag(snapshot.send_ended, Self::SEND_ENDED)
+            | flag(snapshot.writable, Self::WRITABLE)
     }
 
     /// What was published last. Any context, no lock.
@@ -342,7 +353,9 @@ impl Published {
             status,
             available: self.readers.supply().usable(),
             receive_ended: packed & Self::RECEIVE_ENDED != 0,
+            unread: self.unread.load(Relaxed),
             sendable: self.writers.supply().usable(),
+            writable: packed & Self::WRITABLE != 0,
             send_ended: packed & Self::SEND_ENDED != 0,
             window: self.window.load(Relaxed),
         }

@@ -1,144 +1,104 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The receive queue: bytes in the order in which they arrived.
+//! The receive queue of a connection, by the type of its socket.
 //!
 //! A peer's credit counts bytes of payload, so memory has to be bounded by bytes of payload as
-//! well, whatever the size of packets. Small packets are copied into the room at the tail.
+//! well, whatever the size of packets.
 
-use crate::net::{
-    gfp::accounted,
-    skb::SkBuff,
-    skb_queue::SkBuffQueue, //
+use super::{
+    byte_queue::ByteQueue,
+    message_queue::MessageQueue, //
+};
+use crate::protocol::packet::{
+    Header,
+    SocketType, //
 };
 use crate::transport::Incoming;
-use kernel::{
-    iov::IovIterDest,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
-/// A queue of received bytes.
-#[derive(Default)]
-pub(super) struct ReceiveQueue {
-    buffers: SkBuffQueue,
-    /// Bytes of the first buffer that were read already.
-    consumed: usize,
-    len: usize,
+/// What was received and not read yet.
+pub(super) enum ReceiveQueue {
+    /// Of a stream.
+    Bytes(ByteQueue),
+    /// Of a socket that keeps the boundaries of messages.
+    Messages(MessageQueue),
 }
 
 impl ReceiveQueue {
-    /// Payload up to so many bytes is copied out of the buffer that it arrived in.
-    const SMALL: usize = 1024;
-    /// Room of a buffer that small payload is gathered in: what an allocation of a page leaves
-    /// beside the kernel's own part.
-    const ROOM: usize = 3584;
+    /// An empty queue for a socket of type `kind`.
+    pub(super) fn new(kind: SocketType) -> Self {
+        match kind {
+            SocketType::Stream => ReceiveQueue::Bytes(ByteQueue::default()),
+            SocketType::Seqpacket => ReceiveQueue::Messages(MessageQueue::default()),
+        }
+    }
 
     /// Bytes that are queued.
     pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Adds payload at the end. Nothing within the peer's credit may be lost, so where memory for
-    /// a copy is short the buffer itself is queued. BH.
-    pub(super) fn push(&mut self, payload: &mut Incoming) {
-        let len = payload.len();
-        if len <= Self::SMALL {
-            let copied = self
-                .buffers
-                .back_mut()
-                .is_some_and(|mut tail| payload.copy_to(&mut tail));
-            if copied {
-                self.len += len;
-                return;
-            }
-            if let Ok(mut fresh) = SkBuff::with_room(0, Self::ROOM, accounted(GFP_NOWAIT)) {
-                if payload.copy_to(&mut fresh.as_mut()) {
-                    self.buffers.push_back(fresh);
-                    self.len += len;
-                    return;
-                }
-            }
-        }
-        if let Some(buffer) = payload.take() {
-            self.buffers.push_back(buffer);
-            self.len += len;
+        match self {
+            ReceiveQueue::Bytes(queue) => queue.len(),
+            ReceiveQueue::Messages(queue) => queue.len(),
         }
     }
 
-    /// Moves all of `other` to the end.
+    /// Whether nothing is queued, not even a message of no bytes.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0 && self.available() == 0
+    }
+
+    /// What readers wait for: bytes of a stream, or whole messages.
+    pub(super) fn available(&self) -> usize {
+        match self {
+            ReceiveQueue::Bytes(queue) => queue.len(),
+            ReceiveQueue::Messages(queue) => queue.whole(),
+        }
+    }
+
+    /// Adds the payload of a packet. BH.
+    pub(super) fn push(&mut self, header: &Header, payload: &mut Incoming) {
+        match self {
+            ReceiveQueue::Bytes(queue) => queue.push(payload),
+            ReceiveQueue::Messages(queue) => queue.push(payload, header.message_end()),
+        }
+    }
+
+    /// Moves all of `other`, of the same type, to the end.
     pub(super) fn append(&mut self, other: &mut ReceiveQueue) {
-        // Only a queue that was read from has a first buffer that is partly consumed, and what is
-        // gathered in a backlog was not.
-        self.len += other.len;
-        other.len = 0;
-        self.buffers.append(&mut other.buffers);
-    }
-
-    /// Copies up to `at_most` bytes to a reader and takes them out. Less is copied when less is
-    /// there, or when the reader's memory faults: then the rest stays.
-    pub(super) fn read(&mut self, out: &mut IovIterDest<'_>, at_most: usize) -> usize {
-        let mut copied = 0;
-        while copied < at_most {
-            let Some(first) = self.buffers.front() else {
-                break;
-            };
-            let there = first.len() - self.consumed;
-            let wanted = there.min(at_most - copied);
-            let done = first.copy_to(self.consumed, out, wanted);
-            copied += done;
-            self.advance(done);
-            if done < wanted {
-                break;
-            }
+        match (self, other) {
+            (ReceiveQueue::Bytes(queue), ReceiveQueue::Bytes(other)) => queue.append(other),
+            (ReceiveQueue::Messages(queue), ReceiveQueue::Messages(other)) => queue.append(other),
+            _ => {}
         }
-        copied
     }
 
-    /// Copies as [`ReceiveQueue::read`] does, from `offset` bytes on, and takes nothing out.
-    pub(super) fn peek(&self, offset: usize, out: &mut IovIterDest<'_>, at_most: usize) -> usize {
-        let mut skip = self.consumed + offset;
-        let mut copied = 0;
-        for buffer in self.buffers.iter() {
-            if copied == at_most {
-                break;
-            }
-            let there = buffer.len().saturating_sub(skip);
-            let wanted = there.min(at_most - copied);
-            let done = buffer.copy_to(skip, out, wanted);
-            skip = skip.saturating_sub(buffer.len());
-            copied += done;
-            if done < wanted {
-                break;
-            }
+    /// Drops everything.
+    pub(super) fn clear(&mut self) {
+        match self {
+            ReceiveQueue::Bytes(queue) => *queue = ByteQueue::default(),
+            ReceiveQueue::Messages(queue) => *queue = MessageQueue::default(),
         }
-        copied
     }
 
-    /// Takes up to `at_most` bytes out without looking at them.
-    pub(super) fn discard(&mut self, at_most: usize) -> usize {
-        let mut left = at_most.min(self.len);
-        let discarded = left;
-        while left > 0 {
-            let Some(first) = self.buffers.front() else {
-                break;
-            };
-            let part = left.min(first.len() - self.consumed);
-            left -= part;
-            self.advance(part);
+    /// Drops a message that will never be whole, once all before it were read.
+    pub(super) fn drop_unfinished(&mut self) {
+        if self.available() == 0 {
+            self.clear();
         }
-        discarded
     }
 
-    /// Marks bytes of the first buffer as read; a buffer that was read whole goes.
-    fn advance(&mut self, bytes: usize) {
-        self.consumed += bytes;
-        self.len -= bytes;
-        if self
-            .buffers
-            .front()
-            .is_some_and(|first| first.len() == self.consumed)
-        {
-            self.consumed = 0;
-            drop(self.buffers.pop_front());
+    /// The bytes of a stream: `EINVAL` for another socket.
+    pub(super) fn bytes(&mut self) -> Result<&mut ByteQueue> {
+        match self {
+            ReceiveQueue::Bytes(queue) => Ok(queue),
+            ReceiveQueue::Messages(_) => Err(EINVAL),
+        }
+    }
+
+    /// The messages of a socket that keeps their boundaries: `EINVAL` for another one.
+    pub(super) fn messages(&mut self) -> Result<&mut MessageQueue> {
+        match self {
+            ReceiveQueue::Messages(queue) => Ok(queue),
+            ReceiveQueue::Bytes(_) => Err(EINVAL),
         }
     }
 }

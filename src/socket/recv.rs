@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Receiving: dequeue, wait, wake.
+//! Receiving from a stream: dequeue, wait, wake.
 //!
 //! A reader that finds less than it wants says how much it needs and sleeps until that is there.
 //! What it takes is decided in one order: data, the end of the stream, an error, a signal, the
@@ -145,7 +145,7 @@ impl Call<'_, '_> {
     /// Whether nothing is queued and nothing more will come.
     fn is_at_end(&self, state: &mut State) -> Result<bool> {
         let link = state.connected()?;
-        Ok(link.queue.len() == 0 && link.wire.receive_ended())
+        Ok(link.queue.is_empty() && link.wire.receive_ended())
     }
 
     /// How many bytes have to be queued before it is worth to go on.
@@ -163,10 +163,11 @@ impl Call<'_, '_> {
     fn take(&mut self, state: &mut State) -> Result {
         let link = state.connected()?;
         let wanted = (self.len - self.done).min(link.queue.len());
+        let queue = link.queue.bytes()?;
         let taken = match self.mode {
-            Mode::Take => link.queue.read(self.message.dest(), wanted),
-            Mode::Peek => link.queue.peek(0, self.message.dest(), wanted),
-            Mode::Discard => link.queue.discard(wanted),
+            Mode::Take => queue.read(self.message.dest(), wanted),
+            Mode::Peek => queue.peek(0, self.message.dest(), wanted),
+            Mode::Discard => queue.discard(wanted),
         };
         self.done += taken;
         self.fault = taken < wanted;

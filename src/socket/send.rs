@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sending: within the peer's credit, straight to the transport.
+//! Sending on a stream: within the peer's credit, straight to the transport.
 //!
 //! Source: send(2); virtio specification, 5.10.6.3.
 
@@ -167,7 +167,7 @@ fn transmit(
 
 /// The peer turned out to be closed: what was sent to it is lost, in order or not, and its word of
 /// that is still under way. What it sent before is here already.
-fn refused(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>) {
+pub(super) fn refused(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>) {
     state.flush_backlog();
     if let Ok(link) = state.connected() {
         link.wire.payload_refused();

@@ -38,7 +38,9 @@ use crate::protocol::{
     },
     packet::{
         Halves,
-        Header, //
+        Header,
+        Operation,
+        SocketType, //
     },
     reason::DropReason, //
 };
@@ -75,6 +77,9 @@ pub(crate) struct State {
     pub(super) stage: Stage,
     /// What the timer is set for.
     pub(super) alarms: Alarms,
+    /// How many bytes the credit has to let pass for pollers to call the socket writable: 1, or what
+    /// the last message wanted that did not want to wait.
+    pub(super) writable_at: usize,
     /// What was published last.
     published: Snapshot,
 }
@@ -85,6 +90,7 @@ impl State {
         State {
             stage: Stage::Unbound,
             alarms: Alarms::default(),
+            writable_at: 1,
             published: Snapshot::IDLE,
         }
     }
@@ -138,6 +144,11 @@ impl State {
             }
             self.stage = Self::follow(sock, old, phase);
         }
+        if let Stage::Connected(link) = &mut self.stage {
+            if link.wire.receive_ended() {
+                link.queue.drop_unfinished();
+            }
+        }
         self.publish(sock, arrived);
         if arrived {
             self.watch_for_stall(sock);
@@ -147,7 +158,8 @@ impl State {
     /// `SO_RCVLOWAT` was changed: the peer may have to hear of free space for it to be reached.
     pub(super) fn low_water_changed(&mut self, sock: &Sock<Vsock>) {
         if let Some(link) = self.link_mut() {
-            if link.wire.read(0, sock.receive_low_water()) {
+            let is_stream = link.wire.kind() == SocketType::Stream;
+            if is_stream && link.wire.read(0, sock.receive_low_water()) {
                 link.send_credit(sock);
             }
         }
@@ -222,7 +234,8 @@ impl State {
             verdict = link.packet(sock, header);
             if verdict == Payload::Deliver {
                 keep(&mut link.queue);
-            } else if header.len > 0 && link.is_local() {
+                link.tell_of_space(sock);
+            } else if header.operation == Operation::ReadWrite && link.is_local() {
                 // The peer may have sent it before it could hear that this end was closed. It is
                 // not to believe that its bytes were taken.
                 if let Some(control) = link.wire.timeout() {
@@ -321,11 +334,16 @@ impl State {
                     Phase::Established => Status::Connected,
                     Phase::Closing | Phase::Closed(_) => Status::Disconnected,
                 },
-                available: link.queue.len(),
+                available: link.queue.available(),
                 receive_ended: link.wire.receive_ended(),
+                unread: link.queue.len(),
                 sendable: link.wire.sendable() as usize,
+                writable: link.is_writable(self.writable_at),
                 send_ended: link.wire.send_ended(),
-                window: link.wire.window(),
+                window: match link.wire.kind() {
+                    SocketType::Stream => link.wire.window(),
+                    SocketType::Seqpacket => 1,
+                },
             },
         }
     }

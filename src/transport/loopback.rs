@@ -37,6 +37,7 @@ pub(crate) struct Loopback<R: Receiver> {
 /// Packets that are to be delivered when no spinlock is held.
 #[derive(Default)]
 struct Pending {
+    credit_request: bool,
     credit: bool,
     shutdown: Option<Halves>,
     reset: bool,
@@ -49,6 +50,11 @@ impl<R: Receiver> Loopback<R> {
             peer,
             pending: Pending::default(),
         }
+    }
+
+    /// The socket at the other end.
+    pub(crate) fn peer(&self) -> &Sock<R::Protocol> {
+        &self.peer
     }
 
     /// Delivers a packet with payload, whose header is as its sender sees it. Returns whether there
@@ -65,12 +71,12 @@ impl<R: Receiver> Loopback<R> {
     }
 
     /// Leaves a packet without payload to be delivered when no lock is held. Returns whether there is
-    /// something to be delivered: what opens a connection is not, since that is done in one step,
-    /// and neither is a question about credit, which is looked up.
+    /// something to be delivered: what opens a connection is not, since that is done in one step.
     pub(crate) fn queue(&mut self, control: Control) -> bool {
         let pending = &mut self.pending;
         match control {
-            Control::Request | Control::Response | Control::CreditRequest => return false,
+            Control::Request | Control::Response => return false,
+            Control::CreditRequest => pending.credit_request = true,
             Control::CreditUpdate => pending.credit = true,
             Control::Shutdown(halves) => pending.shutdown = Some(halves),
             Control::Reset => {
@@ -84,7 +90,8 @@ impl<R: Receiver> Loopback<R> {
 
     /// Whether packets are pending.
     pub(crate) fn has_pending(&self) -> bool {
-        self.pending.credit || self.pending.shutdown.is_some() || self.pending.reset
+        let pending = &self.pending;
+        pending.credit_request || pending.credit || pending.shutdown.is_some() || pending.reset
     }
 
     /// Takes out what is pending. `header` makes the header of a packet, as its sender sees it.
@@ -96,6 +103,7 @@ impl<R: Receiver> Loopback<R> {
         Outgoing {
             peer: self.peer.clone(),
             headers: [
+                pending.credit_request.then_some(Control::CreditRequest),
                 pending.credit.then_some(Control::CreditUpdate),
                 pending.shutdown.map(Control::Shutdown),
                 pending.reset.then_some(Control::Reset),
@@ -109,7 +117,7 @@ impl<R: Receiver> Loopback<R> {
 #[must_use = "the packets are lost if they are not delivered"]
 pub(crate) struct Outgoing<R: Receiver> {
     peer: ARef<Sock<R::Protocol>>,
-    headers: [Option<Header>; 3],
+    headers: [Option<Header>; 4],
 }
 
 impl<R: Receiver> Outgoing<R> {

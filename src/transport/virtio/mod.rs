@@ -17,7 +17,10 @@ use crate::net::{
     receive_buffer::ReceiveBuffer,
     skb::SkBuff, //
 };
-use crate::protocol::address::Cid;
+use crate::protocol::{
+    address::Cid,
+    packet::SocketType, //
+};
 use crate::virtio::{
     work,
     ConfigSpace,
@@ -56,6 +59,8 @@ use zerocopy::little_endian::U64;
 
 /// The device has stream sockets.
 const FEATURE_STREAM: u32 = 0;
+/// The device has message sockets.
+const FEATURE_SEQPACKET: u32 = 1;
 /// The device has stream sockets only if it offers that feature too.
 const FEATURE_NO_IMPLIED_STREAM: u32 = 2;
 
@@ -74,6 +79,10 @@ const EVENT: usize = 2;
 pub(crate) struct Device<R: Receiver> {
     receiver: Arc<R>,
     config: ConfigSpace,
+    /// Connections of streams can be made.
+    has_stream: bool,
+    /// Connections that keep the boundaries of messages can be made.
+    has_seqpacket: bool,
     /// The guest's own CID; another after an event that says so.
     cid: Atomic<u32>,
     /// The device was taken away, or broke the rules of its queues.
@@ -152,6 +161,14 @@ impl<R: Receiver> Device<R> {
         Cid(self.cid.load(Relaxed))
     }
 
+    /// Whether the device carries connections of sockets of type `kind`.
+    pub(crate) fn carries(&self, kind: SocketType) -> bool {
+        match kind {
+            SocketType::Stream => self.has_stream,
+            SocketType::Seqpacket => self.has_seqpacket,
+        }
+    }
+
     /// Whether the device can no longer carry anything.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Acquire)
@@ -190,7 +207,11 @@ fn checked_cid(value: U64) -> Result<Cid> {
 impl<R: Receiver> Driver for Device<R> {
     const NAME: &'static CStr = c"rvsock";
     const DEVICE_ID: u32 = 19;
-    const FEATURES: &'static [u32] = &[FEATURE_STREAM, FEATURE_NO_IMPLIED_STREAM];
+    const FEATURES: &'static [u32] = &[
+        FEATURE_STREAM,
+        FEATURE_SEQPACKET,
+        FEATURE_NO_IMPLIED_STREAM, //
+    ];
 
     fn probe(device: &Probe<'_>) -> Result<Arc<Self>> {
         let receiver = R::current().ok_or(ENODEV)?;
@@ -201,8 +222,12 @@ impl<R: Receiver> Driver for Device<R> {
             );
             return Err(EBUSY);
         }
-        if device.has_feature(FEATURE_NO_IMPLIED_STREAM) && !device.has_feature(FEATURE_STREAM) {
-            dev_err!(device.device(), "the device has no stream sockets\n");
+        // Older devices say nothing of streams and have them.
+        let has_stream =
+            device.has_feature(FEATURE_STREAM) || !device.has_feature(FEATURE_NO_IMPLIED_STREAM);
+        let has_seqpacket = device.has_feature(FEATURE_SEQPACKET);
+        if !has_stream && !has_seqpacket {
+            dev_err!(device.device(), "the device has no type of sockets\n");
             return Err(ENODEV);
         }
         let offered = device.read_config::<U64>(CONFIG_GUEST_CID)?;
@@ -223,6 +248,8 @@ impl<R: Receiver> Driver for Device<R> {
             pin_init!(Self {
                 receiver,
                 config,
+                has_stream,
+                has_seqpacket,
                 cid: Atomic::new(cid.0),
                 gone: Atomic::new(false),
                 resets: Atomic::new(0),

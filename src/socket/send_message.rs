@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sending messages: whole, or not at all.
+//!
+//! The packets of a message are made first, so that the caller's memory cannot fail in the middle of
+//! it, and are sent when the peer's credit covers all of them. So neither a signal nor a timeout ever
+//! leaves the peer with half a message.
+//!
+//! Source: send(2); virtio specification, 5.10.6.3 and 5.10.6.7.
+
+use super::{
+    alarm::{
+        ASK_AT_MOST_MS,
+        ASK_MS, //
+    },
+    level::Level,
+    link::Link,
+    send::refused,
+    Vsock, //
+};
+use crate::net::{
+    errno::{
+        EISCONN,
+        EMSGSIZE,
+        EOPNOTSUPP, //
+    },
+    guard::Owned,
+    message::{
+        MsgFlags,
+        SendMessage, //
+    },
+    skb::SkBuff,
+    skb_queue::SkBuffQueue,
+    sock::Sock,
+    timeout::Timeout,
+    wait::{
+        Turn,
+        Woken, //
+    },
+};
+use crate::protocol::{
+    connection::Room,
+    packet::{
+        Control,
+        MessageEnd,
+        HEADER_LEN, //
+    },
+};
+use kernel::{
+    prelude::*,
+    time::msecs_to_jiffies, //
+};
+
+/// A message whose packets are made.
+struct Outgoing {
+    packets: SkBuffQueue,
+    /// Bytes of payload.
+    len: usize,
+    end: MessageEnd,
+}
+
+/// `send(2)` on a socket that keeps the boundaries of messages.
+///
+/// # Errors
+///
+/// `ENOTCONN`; `EISCONN` with an address on a connected socket, `EOPNOTSUPP` on another one and
+/// for urgent data; `EMSGSIZE` for a message that is larger than the buffer of one of the ends;
+/// `EPIPE` when one of the ends has shut down, without a signal, as in vsock and AF_UNIX, and before
+/// it once `ECONNRESET` when the connection did not end in order; `EAGAIN`, `EINTR`, `EFAULT`,
+/// `ENOMEM`. Whatever fails, nothing was sent.
+pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize) -> Result<usize> {
+    let flags = message.flags();
+    if flags.contains(MsgFlags::OOB) {
+        return Err(EOPNOTSUPP);
+    }
+    let mut timeout = sock.send_timeout(flags.contains(MsgFlags::DONTWAIT));
+    let mut state = sock.lock();
+    let connected = state.connected().map(|_| ());
+    if message.address().is_some() {
+        return Err(if connected.is_ok() {
+            EISCONN
+        } else {
+            EOPNOTSUPP
+        });
+    }
+    connected?;
+    if !has_room(sock, &mut state, len)? && timeout.is_zero() {
+        // It may have come while the socket was owned.
+        state.flush_backlog();
+        if !has_room(sock, &mut state, len)? {
+            return Err(would_block(sock, &mut state, len));
+        }
+    }
+    let largest = state.connected()?.largest_payload();
+    let packets = state.unlocked(|| packets(message, len, largest))?;
+    let mut outgoing = Outgoing {
+        packets,
+        len,
+        end: MessageEnd {
+            record: flags.contains(MsgFlags::EOR),
+        },
+    };
+    let writers = &sock.shared().published.writers;
+    // Whoever sleeps already comes first, unless this call does not want to wait at all.
+    if has_room(sock, &mut state, len)? && (timeout.is_zero() || !writers.has_sleepers()) {
+        transmit(sock, &mut state, &mut outgoing)?;
+    } else if timeout.is_zero() {
+        return Err(would_block(sock, &mut state, len));
+    } else {
+        writers.with_turn(len.max(1), |turn| {
+            wait_for_room(sock, &mut state, turn, len, &mut timeout)?;
+            transmit(sock, &mut state, &mut outgoing)
+        })?;
+    }
+    let used_up = state
+        .connected()
+        .is_ok_and(|link| link.wire.sendable() == 0 && !link.wire.send_ended());
+    if used_up {
+        state.used_up_credit(sock);
+    }
+    Ok(len)
+}
+
+/// Makes the packets of a message: payload of `len` bytes, in pieces of up to `largest` each, and at
+/// least one. Process context, without the socket's lock.
+fn packets(message: &mut SendMessage<'_>, len: usize, largest: usize) -> Result<SkBuffQueue> {
+    let mut packets = SkBuffQueue::new();
+    let mut left = len;
+    loop {
+        let mut buffer = SkBuff::contiguous(HEADER_LEN, left.min(largest), GFP_KERNEL_ACCOUNT)?;
+        let wanted = buffer.room().min(left).min(largest);
+        if buffer.fill_from(message.source(), wanted) < wanted {
+            return Err(EFAULT);
+        }
+        packets.push_back(buffer);
+        left -= wanted;
+        if left == 0 {
+            return Ok(packets);
+        }
+    }
+}
+
+/// Whether a message of `len` bytes can be sent now.
+fn has_room(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>, len: usize) -> Result<bool> {
+    let link = state.connected()?;
+    if link.wire.send_ended() {
+        return sock.take_error().and(Err(EPIPE));
+    }
+    link.look_at_empty();
+    match link.wire.room_for_message(len) {
+        Room::Now => Ok(!sock.shared().published.is_full(sock)),
+        Room::Later => Ok(false),
+        Room::Never => Err(EMSGSIZE),
+    }
+}
+
+/// What a call fails with that does not wait. Pollers are told when there is room for as much.
+fn would_block(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>, len: usize) -> Error {
+    state.writable_at = len.max(1);
+    state.settle(sock, false);
+    state.found_no_credit(sock);
+    EAGAIN
+}
+
+/// Sleeps until it is this call's turn and there is room for its message.
+///
+/// The peer is asked for it, again and again: it may regard what it has free as too little to tell.
+fn wait_for_room(
+    sock: &Sock<Vsock>,
+    state: &mut Owned<'_, Vsock>,
+    turn: &Turn<'_, Level>,
+    len: usize,
+    timeout: &mut Timeout,
+) -> Result {
+    // It may have come while the socket was owned.
+    state.flush_backlog();
+    let mut interval = ASK_MS;
+    loop {
+        let has_room = has_room(sock, state, len)?;
+        // What was found may be more than was published.
+        state.settle(sock, false);
+        turn.set_need(len.max(1));
+        if has_room && (turn.ready() || len == 0) {
+            return Ok(());
+        }
+        if timeout.is_zero() {
+            return Err(EAGAIN);
+        }
+        let link = state.connected()?;
+        if !link.is_writable(len.max(1)) {
+            link.send_control(sock, Control::CreditRequest);
+        }
+        let limit = Timeout::from_jiffies(msecs_to_jiffies(interval));
+        interval = interval.saturating_mul(2).min(ASK_AT_MOST_MS);
+        match turn.sleep_at_most(state, timeout, limit) {
+            Woken::Ready => {}
+            Woken::Signal => return Err(timeout.interrupted_error()),
+            // Either the caller's time is up, which is seen above, or only this interval.
+            Woken::TimedOut => {}
+        }
+    }
+}
+
+/// Sends a message for which there is room.
+fn transmit(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>, message: &mut Outgoing) -> Result {
+    state.writable_at = 1;
+    let mut left = message.len;
+    while let Some(packet) = message.packets.pop_front() {
+        left -= packet.len();
+        let end = (left == 0).then_some(message.end);
+        let (inner, spinlock) = state.split();
+        let link: &mut Link = inner.connected()?;
+        // A packet holds no more than the credit, which is a `u32`.
+        let header = link.wire.message(packet.len() as u32, end).ok_or(EPIPE)?;
+        if !link.send_payload(sock, spinlock, &header, packet) {
+            refused(sock, state);
+            state.settle(sock, false);
+            return sock.take_error().and(Err(EPIPE));
+        }
+    }
+    state.settle(sock, false);
+    Ok(())
+}

@@ -8,10 +8,7 @@
 #include "vsock_harness.h"
 
 #include <fcntl.h>
-#include <linux/userfaultfd.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define ECHO_BYTES	KIB(512)
@@ -200,41 +197,6 @@ TEST_F(pair, unreadable_end_of_a_buffer)
 	munmap(map, 2 * page);
 }
 
-/* A page that is not there until somebody provides it. */
-static int faulting_page(uint8_t **map)
-{
-	long page = sysconf(_SC_PAGESIZE);
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register range = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
-
-	*map = mmap(NULL, page, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	range.range.start = (unsigned long)*map;
-	range.range.len = page;
-	if (fd < 0 || *map == MAP_FAILED || ioctl(fd, UFFDIO_API, &api) ||
-	    ioctl(fd, UFFDIO_REGISTER, &range)) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
-static int provide_page(int fault, uint8_t *map, const uint8_t *from)
-{
-	struct uffdio_copy copy = {
-		.dst = (unsigned long)map, .src = (unsigned long)from,
-		.len = sysconf(_SC_PAGESIZE),
-	};
-
-	return ioctl(fault, UFFDIO_COPY, &copy);
-}
-
-static ssize_t call_recv_without_touching(struct caller *caller)
-{
-	return recv(caller->fd, caller->data, caller->len, caller->flags);
-}
-
 /*
  * A reader that waits for a page of its buffer owns its socket all the while.
  * The other end sends on, and closes; the reader finds it all afterwards.
@@ -242,7 +204,7 @@ static ssize_t call_recv_without_touching(struct caller *caller)
 TEST_F(pair, reader_owns_its_socket)
 {
 	struct caller caller = {
-		.fd = self->to, .call = call_recv_without_touching, .len = 100,
+		.fd = self->to, .call = call_recv_untouched, .len = 100,
 	};
 	uint8_t *page, source[4096] = { 0 };
 	int fault = faulting_page(&page);

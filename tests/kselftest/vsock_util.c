@@ -6,12 +6,16 @@
 #include "vsock_util.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -67,6 +71,11 @@ struct sockaddr_vm vsock_address(unsigned int cid, unsigned int port)
 int vsock_stream(int flags)
 {
 	return socket(vsock_family(), SOCK_STREAM | flags, 0);
+}
+
+int vsock_seqpacket(int flags)
+{
+	return socket(vsock_family(), SOCK_SEQPACKET | flags, 0);
 }
 
 int vsock_bind(int fd, unsigned int cid, unsigned int port)
@@ -144,11 +153,11 @@ int vsock_ask(const char *format, ...)
 	return result ? close_failed(fd) : fd;
 }
 
-int vsock_listener(unsigned int *port, int backlog)
+int vsock_listener_of(int type, unsigned int *port, int backlog)
 {
 	struct sockaddr_vm address;
 	socklen_t len = sizeof(address);
-	int fd = vsock_stream(0);
+	int fd = socket(vsock_family(), type, 0);
 
 	if (fd < 0)
 		return -1;
@@ -160,6 +169,11 @@ int vsock_listener(unsigned int *port, int backlog)
 	return fd;
 }
 
+int vsock_listener(unsigned int *port, int backlog)
+{
+	return vsock_listener_of(SOCK_STREAM, port, backlog);
+}
+
 static int set_buffers(int fd, uint64_t size)
 {
 	if (!size)
@@ -168,14 +182,14 @@ static int set_buffers(int fd, uint64_t size)
 	       set_buffer(fd, SO_VM_SOCKETS_BUFFER_SIZE, size) ? -1 : 0;
 }
 
-int vsock_pair(unsigned int cid, uint64_t buffer, int fds[2])
+int vsock_pair_of(int type, unsigned int cid, uint64_t buffer, int fds[2])
 {
 	unsigned int port;
-	int listener = vsock_listener(&port, 1);
+	int listener = vsock_listener_of(type, &port, 1);
 
 	if (listener < 0)
 		return -1;
-	fds[0] = vsock_stream(0);
+	fds[0] = socket(vsock_family(), type, 0);
 	if (fds[0] < 0)
 		return close_failed(listener);
 	if (set_buffers(fds[0], buffer) || set_buffers(listener, buffer) ||
@@ -190,6 +204,11 @@ int vsock_pair(unsigned int cid, uint64_t buffer, int fds[2])
 	}
 	close(listener);
 	return 0;
+}
+
+int vsock_pair(unsigned int cid, uint64_t buffer, int fds[2])
+{
+	return vsock_pair_of(SOCK_STREAM, cid, buffer, fds);
 }
 
 int vsock_read_line(int fd, char *line, size_t size)
@@ -489,6 +508,35 @@ int poll_for(int fd, int events, int timeout_ms)
 	return result > 0 ? entry.revents : result;
 }
 
+int faulting_page(uint8_t **map)
+{
+	long page = sysconf(_SC_PAGESIZE);
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	*map = mmap(NULL, page, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	range.range.start = (unsigned long)*map;
+	range.range.len = page;
+	if (fd < 0 || *map == MAP_FAILED || ioctl(fd, UFFDIO_API, &api) ||
+	    ioctl(fd, UFFDIO_REGISTER, &range)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+int provide_page(int fault, uint8_t *map, const uint8_t *from)
+{
+	struct uffdio_copy copy = {
+		.dst = (unsigned long)map, .src = (unsigned long)from,
+		.len = sysconf(_SC_PAGESIZE),
+	};
+
+	return ioctl(fault, UFFDIO_COPY, &copy);
+}
+
 bool wait_queued(int fd, size_t len)
 {
 	long end = now_ms() + PATIENCE_MS;
@@ -509,6 +557,11 @@ bool wait_queued(int fd, size_t len)
 ssize_t call_recv(struct caller *caller)
 {
 	return recv(caller->fd, caller->data, caller->len, caller->flags);
+}
+
+ssize_t call_recv_untouched(struct caller *caller)
+{
+	return call_recv(caller);
 }
 
 ssize_t call_send(struct caller *caller)

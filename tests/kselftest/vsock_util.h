@@ -62,6 +62,8 @@ struct sockaddr_vm vsock_address(unsigned int cid, unsigned int port);
 
 /* Stream socket of the family under test; @flags as SOCK_NONBLOCK. */
 int vsock_stream(int flags);
+/* The same for SOCK_SEQPACKET. */
+int vsock_seqpacket(int flags);
 
 int vsock_bind(int fd, unsigned int cid, unsigned int port);
 int vsock_connect(int fd, unsigned int cid, unsigned int port);
@@ -78,6 +80,8 @@ int vsock_ask(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Listening socket on a port that the kernel chose, stored in @port. */
 int vsock_listener(unsigned int *port, int backlog);
+/* The same for a socket of @type. */
+int vsock_listener_of(int type, unsigned int *port, int backlog);
 
 /*
  * A connection with both ends here: @fds[0] connected to @cid, which is one of
@@ -85,6 +89,8 @@ int vsock_listener(unsigned int *port, int backlog);
  * for the default.
  */
 int vsock_pair(unsigned int cid, uint64_t buffer, int fds[2]);
+/* The same with sockets of @type. */
+int vsock_pair_of(int type, unsigned int cid, uint64_t buffer, int fds[2]);
 
 /* Read up to and with the next line feed; the line is stored without it. */
 int vsock_read_line(int fd, char *line, size_t size);
@@ -157,6 +163,13 @@ unsigned int wakeups_sum(const __u32 counts[RVSOCK_WAKE_REASONS]);
 /* Poll @fd for @events; returns revents, 0 at the timeout, -1 on failure. */
 int poll_for(int fd, int events, int timeout_ms);
 
+/*
+ * A page, stored in @map, that is not there until somebody provides it: who touches
+ * it sleeps until then. Returns what provide_page() needs.
+ */
+int faulting_page(uint8_t **map);
+int provide_page(int fault, uint8_t *map, const uint8_t *from);
+
 /* Wait until @len bytes can be peeked at, or the time is up. */
 bool wait_queued(int fd, size_t len);
 
@@ -180,6 +193,8 @@ struct caller {
 };
 
 ssize_t call_recv(struct caller *caller);
+/* The same with memory that was not touched before. */
+ssize_t call_recv_untouched(struct caller *caller);
 ssize_t call_send(struct caller *caller);
 ssize_t call_accept(struct caller *caller);
 /* poll() for POLLIN without a time limit; the result is revents. */

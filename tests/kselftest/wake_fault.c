@@ -57,7 +57,7 @@ FIXTURE_TEARDOWN(fault)
 	free(self->data);
 }
 
-static ssize_t call_recv_untouched(struct caller *caller)
+static ssize_t call_recv_whole(struct caller *caller)
 {
 	return recv(caller->fd, caller->data, caller->len, MSG_WAITALL);
 }
@@ -89,7 +89,7 @@ TEST_F(fault, nothing_is_lost_and_poll_goes_on)
 		.fd = self->fd, .call = call_poll_in,
 	};
 
-	self->reader.call = call_recv_untouched;
+	self->reader.call = call_recv_whole;
 	self->reader.data = self->map;
 	self->reader.len = FIRST;
 	ASSERT_TRUE(caller_start(&self->reader));

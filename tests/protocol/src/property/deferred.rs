@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::model::world::FLOW;
 use crate::protocol::connection::{Connection, Payload};
-use crate::protocol::credit::{Advertisement, Counter};
+use crate::protocol::credit::{empty_limit, Advertisement, Counter};
 use crate::protocol::deferred::Deferred;
 use crate::protocol::packet::{Header, Operation, SocketType};
 
@@ -14,12 +14,14 @@ use crate::protocol::packet::{Header, Operation, SocketType};
 const BUFFER: u32 = 1000;
 
 fn header(operation: Operation, flags: u32, len: u32) -> Header {
+    let is_end = operation == Operation::ReadWrite && flags & 1 != 0;
     Header {
         flow: FLOW,
-        kind: SocketType::Stream,
+        kind: SocketType::Seqpacket,
         operation,
         flags,
         len,
+        empty_ends: u32::from(is_end && len == 0),
         credit: Advertisement {
             buf_alloc: 500,
             fwd_cnt: Counter::from_wire(0),
@@ -31,9 +33,11 @@ fn established() -> Connection {
     Connection::accept(&header(Operation::Request, 0, 0), BUFFER)
 }
 
+/// A packet of a message socket; payload is that of a stream as long as it ends no message.
 fn packet(length: impl Strategy<Value = u32>) -> impl Strategy<Value = Header> {
     prop_oneof![
-        12 => length.prop_map(|len| header(Operation::ReadWrite, 0, len)),
+        12 => (length, 0_u32..4).prop_map(|(len, flags)| header(Operation::ReadWrite, flags, len)),
+        8 => Just(header(Operation::ReadWrite, 1, 0)),
         2 => Just(header(Operation::CreditUpdate, 0, 0)),
         2 => Just(header(Operation::CreditRequest, 0, 0)),
         1 => (0_u32..5).prop_map(|flags| header(Operation::Shutdown, flags, 0)),
@@ -82,6 +86,8 @@ proptest! {
         let total: u64 = packets.iter().map(|packet| u64::from(packet.len)).sum();
         if total <= u64::from(BUFFER) {
             prop_assert_eq!(late.receive_credit().queued(), direct.receive_credit().queued());
+            let empty = |end: &Connection| end.receive_credit().empty_queued();
+            prop_assert_eq!(empty(&late), empty(&direct));
         }
     }
 
@@ -94,22 +100,26 @@ proptest! {
         limit in prop_oneof![0_u32..1000, any::<u32>(), Just(u32::MAX)],
     ) {
         let mut deferred = Deferred::default();
-        let (mut kept, mut overrun) = (0_u64, false);
+        let (mut kept, mut empty) = (0_u64, 0);
+        let (mut overrun, mut too_many) = (false, false);
         for packet in &packets {
             match deferred.put(packet, limit) {
                 Payload::Deliver => {
                     kept += u64::from(packet.len);
+                    empty += packet.empty_ends;
                     prop_assert!(!overrun && kept <= u64::from(limit));
+                    prop_assert!(!too_many && empty <= empty_limit(limit));
                 }
-                Payload::Nothing => prop_assert_eq!(packet.len, 0),
+                Payload::Nothing => prop_assert_eq!((packet.len, packet.empty_ends), (0, 0)),
                 Payload::Drop(reason) => {
                     use crate::protocol::reason::DropReason::*;
-                    prop_assert!(matches!(reason, State | Shutdown | Credit));
+                    prop_assert!(matches!(reason, State | Shutdown | Credit | EmptyMessages));
                     overrun |= reason == Credit;
+                    too_many |= reason == EmptyMessages;
                 }
             }
         }
-        prop_assert!(!overrun || !deferred.is_empty(), "an overrun leaves a trace");
+        prop_assert!(!(overrun || too_many) || !deferred.is_empty(), "an overrun leaves a trace");
         let packets: Vec<Header> = deferred.take().collect();
         prop_assert!(deferred.is_empty());
         prop_assert!(deferred.take().next().is_none());
@@ -119,6 +129,12 @@ proptest! {
             prop_assert_eq!(told, u64::from(u32::MAX), "more than any credit covers");
         } else {
             prop_assert_eq!(told, kept);
+        }
+        let told: u32 = packets.iter().map(|packet| packet.empty_ends).sum();
+        if too_many {
+            prop_assert_eq!(told, u32::MAX, "more than anybody takes");
+        } else {
+            prop_assert_eq!(told, empty);
         }
         if packets.iter().any(|packet| packet.operation == Operation::CreditUpdate) {
             prop_assert_eq!(packets.len(), 1);

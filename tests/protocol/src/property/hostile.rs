@@ -242,6 +242,7 @@ impl Honest {
             operation,
             flags,
             len,
+            empty_ends: 0,
             credit: Advertisement {
                 buf_alloc,
                 fwd_cnt: Counter::from_wire(fwd_cnt),

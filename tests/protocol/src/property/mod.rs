@@ -6,6 +6,7 @@ mod credit;
 mod deferred;
 mod header;
 mod hostile;
+mod messages;
 mod two_endpoints;
 
 use proptest::test_runner::Config;

@@ -42,6 +42,7 @@ fn spec_10_each_field_is_where_the_specification_has_it() {
         operation: Operation::ReadWrite,
         flags: 0,
         len: 5,
+        empty_ends: 0,
         credit: credit(262_144, 0x0102_0304),
     };
     assert_eq!(Header::parse(&VALID, HEADER_LEN + 5), Ok(header));

@@ -31,6 +31,7 @@ fn packet(operation: Operation, flags: u32, len: u32, credit: Advertisement) -> 
         operation,
         flags,
         len,
+        empty_ends: 0,
         credit,
     }
 }

@@ -22,6 +22,7 @@ fn each_reason_has_its_own_name() {
         (DropReason::State, "state"),
         (DropReason::Credit, "credit"),
         (DropReason::Shutdown, "shutdown"),
+        (DropReason::EmptyMessages, "empty_messages"),
     ];
     for (reason, name) in reasons {
         assert_eq!(DropReason::NAMES[reason as usize], name);

@@ -190,11 +190,6 @@ int rvsock_sock_error(struct sock *sk)
 	return sock_error(sk);
 }
 
-bool rvsock_sock_ns_capable(const struct sock *sk, int capability)
-{
-	return ns_capable(sock_net(sk)->user_ns, capability);
-}
-
 void rvsock_sock_poll_wait(struct file *file, struct socket *socket,
 			   poll_table *table)
 {

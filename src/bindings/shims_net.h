@@ -50,7 +50,6 @@ struct sock *rvsock_sock_of_timer(struct timer_list *timer);
 
 /* Sockets: the rest */
 int rvsock_sock_error(struct sock *sk);
-bool rvsock_sock_ns_capable(const struct sock *sk, int capability);
 void rvsock_sock_poll_wait(struct file *file, struct socket *socket,
 			   poll_table *table);
 bool rvsock_sock_wake_poll(struct sock *sk, __poll_t events);

@@ -23,7 +23,7 @@
 //! | `poll.rs`, `errno.rs` | event masks, error codes |
 //! | `skb.rs`, `skb_queue.rs`, `pages.rs` | memory for payload |
 //! | `receive_buffer.rs` | memory for payload that a device writes |
-//! | `random.rs` | a random number |
+//! | `random.rs`, `capability.rs` | a random number; what the caller may do |
 //! | `namespace.rs`, `sysctl.rs` | what a family has in each network namespace |
 //! | `sock_list.rs`, `diag.rs` | all sockets, for diagnostics |
 //! | `misc_device.rs` | a character device |
@@ -41,6 +41,7 @@
 //! for itself: by taking a lock that it holds, or locks in two orders. The kernel's debugging
 //! options find both (`CONFIG_DEBUG_ATOMIC_SLEEP`, `CONFIG_PROVE_LOCKING`).
 
+pub(crate) mod capability;
 pub(crate) mod charge;
 pub(crate) mod diag;
 pub(crate) mod errno;

@@ -515,13 +515,4 @@ impl<P: Protocol> Sock<P> {
         // SAFETY: By the type invariants, `sk` is valid.
         unsafe { bindings::rvsock_sock_wake_poll(self.as_raw(), events.into_raw()) }
     }
-
-    /// Whether the calling task may use what is reserved in the socket's network namespace
-    /// (`CAP_NET_BIND_SERVICE`). Process context.
-    pub(crate) fn capable_net_bind_service(&self) -> bool {
-        // SAFETY: By the type invariants, `sk` is valid and holds its namespace.
-        unsafe {
-            bindings::rvsock_sock_ns_capable(self.as_raw(), bindings::CAP_NET_BIND_SERVICE as c_int)
-        }
-    }
 }

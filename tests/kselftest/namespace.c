@@ -380,6 +380,24 @@ TEST_F(namespace, from_the_device)
 	close(local);
 }
 
+/*
+ * Who is root only in a user namespace of its own may make network namespaces, but
+ * does not get at the reserved ports of all.
+ */
+TEST_F(namespace, reserved_port_of_a_container)
+{
+	int fd;
+
+	ASSERT_EQ(0, unshare(CLONE_NEWUSER | CLONE_NEWNET))
+		TH_LOG("unshare: %s", strerror(errno));
+	EXPECT_STREQ("global\n", setting("ns_mode"));
+	fd = vsock_stream(0);
+	EXPECT_EQ(-1, vsock_bind(fd, VMADDR_CID_ANY, 1023));
+	EXPECT_EQ(EACCES, errno);
+	EXPECT_EQ(0, vsock_bind(fd, VMADDR_CID_ANY, PORT));
+	close(fd);
+}
+
 /* The port that autobind gives now; 0 if it gives none. */
 static unsigned int autobound(int *fd)
 {

@@ -38,7 +38,7 @@ key() {
 }
 
 # The entries of the cache. An entry exists under its name only when it is whole.
-root_entry=$cache/root-$(key scripts/build-root scripts/packages)
+root_entry=$cache/root-$(key scripts/build-root scripts/packages scripts/guest-packages)
 kernel_entry=$cache/kernel-$(key scripts/kernel-select scripts/kernel-unpack scripts/kernel-tree scripts/packages)
 # The debugging kernel is built from the source in the kernel's entry, whichever
 # release that is.

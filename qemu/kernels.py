@@ -42,10 +42,12 @@ class Kernel:
         return self.name == "debug"
 
 
-STOCK = Kernel("stock", pathlib.Path("/kernel"), (CLONE / "build/rvsock.ko",))
+STOCK = Kernel("stock", pathlib.Path("/kernel"),
+               (CLONE / "build/rvsock.ko", CLONE / "build/consumer/consumer.ko"))
 DEBUG = Kernel(
     "debug", pathlib.Path("/kernel-debug"),
-    (CLONE / "build/debug/rvsock.ko", CLONE / "build/debug/detectors/detectors.ko"),
+    (CLONE / "build/debug/rvsock.ko", CLONE / "build/debug/consumer/consumer.ko",
+     CLONE / "build/debug/detectors/detectors.ko"),
     memory=1024,
     # KASAN reports each fault, not only the first.
     arguments=f"{ARGUMENTS} kasan_multi_shot",

@@ -38,6 +38,8 @@ def source(suite):
     words = [suite["program"], *map(str, suite.get("args", []))]
     # A program that runs a suite names it last.
     program = words[-1].rpartition("/")[2] if len(words) > 2 else words[0]
+    if program == "consumer.sh":
+        return CLONE / "tests/consumer/consumer.c"
     return CLONE / f"tests/kselftest/{program}.c"
 
 

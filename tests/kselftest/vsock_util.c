@@ -108,7 +108,9 @@ int vsock_connected(unsigned int port)
 
 	if (fd < 0)
 		return -1;
-	if (vsock_connect(fd, vsock_peer_cid(), port))
+	/* The machine may be slow; whoever asks for this wants the connection. */
+	if (set_connect_timeout(fd, PATIENCE_MS) ||
+	    vsock_connect(fd, vsock_peer_cid(), port))
 		return close_failed(fd);
 	return fd;
 }

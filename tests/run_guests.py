@@ -41,7 +41,7 @@ DETAILED = 5  # failures of a suite that are printed with their reasons
 DRIVERS = {
     "rvsock": ["rvsock"],
     "c": ["vsock", "vmw_vsock_virtio_transport_common", "vsock_loopback",
-          "vmw_vsock_virtio_transport"],
+          "vmw_vsock_virtio_transport", "vsock_diag"],
 }
 
 
@@ -119,7 +119,7 @@ def make_plan(suites, cases, kernel):
             if isinstance(arguments, str):
                 arguments = shlex.split(arguments)
             if "cell" in suite:
-                arguments = [*arguments, *cases.picked(kernel)]
+                arguments = [*arguments, *cases.arguments(suite["cell"], kernel)]
             program = shlex.join([f"/tests/{suite['program']}", *map(str, arguments)])
             lines.append(f"run {suite['name']} {suite['timeout'] * kernel.patience} {program}")
             limit += suite["timeout"]

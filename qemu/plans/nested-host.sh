@@ -2,22 +2,25 @@
 # shellcheck shell=sh
 # The outer guest of a nested topology: brings up vhost-vsock, the services that
 # the inner guest talks to, and the inner guest. Before this the runner sets
-# guest_memory, guest_processors, guest_arguments, guest_limit and guest_interactive.
+# guest_memory, guest_processors, guest_arguments, guest_limit, guest_interactive and
+# guest_services.
 # shellcheck disable=SC2154 # set by the runner
 
 for module in irqbypass kvm ccp kvm-amd vhost_iotlb vhost vsock \
-	vmw_vsock_virtio_transport_common vhost_vsock; do
+	vmw_vsock_virtio_transport_common vhost_vsock vsock_diag; do
 	load $module
 done >/load
 # A person at the terminal has no use for it.
 [ "$guest_interactive" = 1 ] || cat /load
 
-# The services of tests/peer, on this host's AF_VSOCK.
-RVSOCK_FAMILY=40 RVSOCK_PEER_STATS=/tmp/peer.jsonl \
-	/tests/loopback_peer 3 /bin/sleep 86400 &
+if [ "$guest_services" = 1 ]; then
+	# The services of tests/peer, on this host's AF_VSOCK.
+	RVSOCK_FAMILY=40 RVSOCK_PEER_STATS=/tmp/peer.jsonl \
+		/tests/loopback_peer 3 /bin/sleep 86400 &
 
-# The other end of "stress remote".
-RVSOCK_FAMILY=40 /tests/stress serve --seconds=86400 &
+	# The other end of "stress remote".
+	RVSOCK_FAMILY=40 /tests/stress serve --seconds=86400 &
+fi
 
 # Runs programs here for tests in the inner guest, one connection each.
 nc -ll -p 7000 -e /host-agent.sh &
@@ -64,6 +67,6 @@ else
 	status=$?
 	kill $watchdog 2>/dev/null
 	tell end guest "$(now)" $status
-	run peer 10 cat /tmp/peer.jsonl
+	[ "$guest_services" = 0 ] || run peer 10 cat /tmp/peer.jsonl
 	tell completed
 fi

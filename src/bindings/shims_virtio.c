@@ -14,3 +14,6 @@ void rvsock_virtio_synchronize_cbs(struct virtio_device *vdev)
 {
 	virtio_synchronize_cbs(vdev);
 }
+
+/* By this name programs see in the kernel's symbols that there is such a transport. */
+static const char virtio_transport[] __used = "virtio";

@@ -1,18 +1,21 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: GPL-2.0
-# Runs cases of the kernel's own vsock_test. Both ends go through all of them in
-# one pair of processes; after a case that fails, and where the arguments have a
-# "--", the rest is run in a new pair. Prints KTAP.
+# Runs cases of the kernel's own tests of vsock. Both ends go through the cases of a
+# program in one pair of processes; after a case that fails, and where the arguments
+# have a "--", the rest is run in a new pair. Prints KTAP, where a case is called
+# PROGRAM: NAME; before the line of a case stands what an end said beside "ok".
 #
-#   vsock_test.sh loopback CASE...  both ends here
-#   vsock_test.sh client CASE...    the client here, the server on the host
-#   vsock_test.sh server CASE...    the server here, the client on the host
+#   vsock_test.sh CELL {PROGRAM {NUMBER:NAME | --}...}...
+#
+# CELL is where the ends are:
+#   loopback  both here
+#   client    the client here, the server on the host
+#   server    the server here, the client on the host
 #
 # A host that is a guest itself runs the other end (qemu/host-agent.sh), and the
 # control connection goes over the network device that it gives to this guest.
 cell=$1
 shift
-program=/tests/vsock_test
 near=/tmp/vsock_test.near
 far=/tmp/vsock_test.far
 
@@ -26,19 +29,14 @@ with_network() {
 	ip link set eth0 up
 }
 
-# near MODE CID OPTION...: an end here.
-near() {
-	mode=$1 cid=$2
-	shift 2
-	timeout -s KILL "$limit" $program --mode="$mode" --peer-cid="$cid" \
-		--control-port=1234 "$@" $picked 2>&1
+# here PROGRAM OPTION...: runs a program here, for $limit seconds at most.
+here() {
+	timeout -s KILL "$limit" "$@" 2>&1
 }
 
-# far MODE OPTION...: an end on the host.
-far() {
-	mode=$1
-	shift
-	echo "$limit $program --mode=$mode --peer-cid=3 $* $picked" | nc 10.0.2.2 7000
+# on_host PROGRAM OPTION...: the same on the host.
+on_host() {
+	echo "$limit $*" | nc 10.0.2.2 7000
 }
 
 # listens FILE: waits until the server that writes to FILE can be connected to.
@@ -52,85 +50,173 @@ listens() {
 
 # run_pair CASE...: both ends; what they said is in $near and $far.
 run_pair() {
-	limit=$((60 + 3 * $#)) picked=
-	for id; do
-		[ "$id" = -- ] && break
-		picked="$picked --pick=$id"
-	done
+	limit=$((60 + 3 * $#)) options=
+	# The other one has no choice of cases.
+	if [ "$program" != vsock_uring_test ]; then
+		options=$(pick "$@")
+	fi
 	: >$near
 	: >$far
+	server="/tests/$program --mode=server --control-port=1234 $options"
+	client="/tests/$program --mode=client $options"
 	case $cell in
 	loopback)
-		near server 1 >$far &
+		here $server --peer-cid=1 >$far &
 		listens $far
-		near client 1 --control-host=127.0.0.1 >$near
+		here $client --peer-cid=1 --control-host=127.0.0.1 --control-port=1234 >$near
 		;;
 	client)
-		far server --control-port=1234 >$far &
+		on_host $server --peer-cid=3 >$far &
 		listens $far
-		near client 2 --control-host=10.0.2.2 >$near
+		here $client --peer-cid=2 --control-host=10.0.2.2 --control-port=1234 >$near
 		;;
 	server)
-		near server 2 >$near &
+		here $server --peer-cid=2 >$near &
 		listens $near
-		far client --control-host=127.0.0.1 --control-port=7100 >$far
+		on_host $client --peer-cid=3 --control-host=127.0.0.1 --control-port=7100 >$far
 		;;
 	esac
 	wait
 }
 
-# said FILE CASE: what an end said of a case.
-said() {
-	awk -v id="$2" '/^[0-9]+ - |^All tests / { ours = $1 == id } ours' "$1"
-}
-
-# fared FILE CASE: "ok", "skipped" when the end left the case out by itself, or
-# "" when it did not come to its end.
-fared() {
-	said "$1" "$2" | awk '/Test skipped/ { skipped = 1 } { ended = / *(\.\.\.)?ok$/ }
-		END { if (ended) print skipped ? "skipped" : "ok" }'
-}
-
-# tell_case CASE: its line, and what was said of it when it has not passed.
-tell_case() {
-	number=$((number + 1))
-	name=$($program --list | sed -n "s/^$1\t//p")
-	if [ "$2" = okok ]; then
-		echo "ok $number $name"
+# pick CASE...: the options that make a program run the cases up to the next "--", or
+# leave out all others.
+pick() {
+	picked=
+	for word; do
+		is_case "$word" || break
+		picked="$picked ${word%%:*}"
+	done
+	if [ "$program" = vsock_test ]; then
+		for id in $picked; do
+			echo "--pick=$id"
+		done
 		return
 	fi
-	for file in $near $far; do
-		echo "# ${file##*.} end:"
-		said $file "$1" | sed 's/^/#   /'
+	/tests/$program --list | sed -n 's/^\([0-9]*\)\t.*/\1/p' | while read -r id; do
+		case " $picked " in
+		*" $id "*) ;;
+		*) echo "--skip=$id" ;;
+		esac
 	done
-	echo "not ok $number $name"
+}
+
+is_case() {
+	case $1 in
+	[0-9]*:*) ;;
+	*) return 1 ;;
+	esac
+}
+
+# said FILE CASE: what an end said of a case.
+said() {
+	awk -v id="${2%%:*}" '/^[0-9]+ - |^All tests / { ours = $1 == id } ours' "$1"
+}
+
+# fared FILE CASE: "ok" when an end came to the end of the case.
+fared() {
+	said "$1" "$2" | grep -qE '(\.\.\.| |^)ok$' && echo ok
+}
+
+# tell_case CASE RESULT: its line, and what was said of it.
+tell_case() {
+	number=$((number + 1))
+	for file in $near $far; do
+		said $file "$1" | grep -v '^[0-9]* - .*\.\.\.ok$' | sed "s/^/# ${file##*.} end: /"
+	done
+	if [ "$2" = okok ]; then
+		echo "ok $number $program: ${1#*:}"
+		return
+	fi
+	echo "not ok $number $program: ${1#*:}"
 	failed=1
+}
+
+# transfer CASE: vsock_perf, whose sender connects and is the client. Nobody says
+# when its receiver listens, so the sender is started until it is let in.
+transfer() {
+	limit=60
+	options="--bytes 8M --buf-size 64K"
+	case $1 in
+	*--zerocopy*) options="$options --zerocopy" ;;
+	esac
+	receiver="/tests/vsock_perf --vsk-size 256K"
+	sender="/tests/vsock_perf --sender"
+	case $cell in
+	loopback)
+		here $receiver >$far &
+		send_until_let_in $near here $sender 1 $options
+		;;
+	client)
+		on_host $receiver >$far &
+		send_until_let_in $near here $sender 2 $options
+		;;
+	server)
+		here $receiver >$near &
+		send_until_let_in $far on_host $sender 3 $options
+		;;
+	esac
+	wait
+	ends=
+	grep -q '^time in .send' $near $far && ends=ok
+	grep -q '^POLLIN wakeups' $near $far && ends=${ends}ok
+	number=$((number + 1))
+	for file in $near $far; do
+		sed "s/^/# ${file##*.} end: /" $file
+	done
+	if [ "$ends" = okok ]; then
+		echo "ok $number $program: ${1#*:}"
+	else
+		echo "not ok $number $program: ${1#*:}"
+		failed=1
+	fi
+}
+
+# send_until_let_in FILE COMMAND...: what the last try said is in FILE.
+send_until_let_in() {
+	into=$1 tries=50
+	shift
+	until "$@" >"$into" && ! grep -q '^connect: ' "$into" || [ $tries = 0 ]; do
+		tries=$((tries - 1))
+		usleep 100000
+	done
+}
+
+# alone: waits until neither end's machine has a socket of the family left.
+alone() {
+	limit=15
+	here /tests/no_sockets 12
+	[ "$cell" = loopback ] || on_host /tests/no_sockets 12
 }
 
 case $cell in
 client | server) with_network ;;
 esac
-echo "TAP version 13"
 cases=0
-for id; do
-	[ "$id" = -- ] || cases=$((cases + 1))
+for word; do
+	is_case "$word" && cases=$((cases + 1))
 done
+echo "TAP version 13"
 echo "1..$cases"
 number=0
 while [ $# -gt 0 ]; do
-	if [ "$1" = -- ]; then
+	if ! is_case "$1"; then
+		[ "$1" = -- ] || program=$1
+		[ "$1" != vsock_diag_test ] || alone
+		shift
+		continue
+	fi
+	if [ $program = vsock_perf ]; then
+		transfer "$1"
 		shift
 		continue
 	fi
 	run_pair "$@"
-	while [ $# -gt 0 ] && [ "$1" != -- ]; do
+	while [ $# -gt 0 ] && is_case "$1"; do
 		ends=$(fared $near "$1")$(fared $far "$1")
 		tell_case "$1" "$ends"
 		shift
-		case $ends in
-		okok | *skipped*) ;;
-		*) break ;;
-		esac
+		[ "$ends" = okok ] || break
 	done
 done
 exit ${failed:-0}

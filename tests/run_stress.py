@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 """The long stress run ("make stress"): the stress program (tests/kselftest/stress.c)
-in one topology after the other, and a table of what was done and found.
+in one topology after the other, and a table of what was done and found. The last
+row is a million small exchanges, however long they take.
 
-usage: tests/run_stress.py [--seconds=N] [--seed=N] [--topology=NAME]...
+usage: tests/run_stress.py [--seconds=N] [--seed=N] [--topology=ROW]...
 """
 
 import argparse
@@ -29,12 +30,16 @@ ROWS = {
     "bare1": ("local", 8), "bare": ("local", 10), "bare4": ("local", 16),
     "peer1": ("peer", 8), "peer": ("peer", 8), "peer4": ("peer", 12),
     "nested": ("remote", 6),
+    "exchange": ("exchange", 4),
 }
+EXCHANGES = 1_000_000
+# The most that they may take.
+EXCHANGE_SECONDS = 7200
 # Beyond the program's own time: it ends its last scenes, waits for closing sockets,
 # and may wait for its watchdog.
 EXTRA_SECONDS = 150
 CALL = re.compile(r"^# ([a-z]+) +(\d+)(  |$)")
-TOTAL = re.compile(r"^# ([a-z ]+): (\d+)$")
+TOTAL = re.compile(r"^# ([a-z -]+): (\d+)$")
 FIGURES = re.compile(r"^# figures: .* (\d+) processors, ([\d.]+) s, ")
 
 
@@ -65,20 +70,23 @@ def processor_seconds():
     return usage.ru_utime + usage.ru_stime
 
 
-def run(topology, seconds, seed):
+def run(row, seconds, seed):
     """One row of the table."""
     before = processor_seconds()
-    mode, threads = ROWS[topology]
+    mode, threads = ROWS[row]
+    topology, more = row, ""
+    if mode == "exchange":
+        topology, more, seconds = "bare", f"--exchanges={EXCHANGES}", EXCHANGE_SECONDS
     kernel = kernels.chosen()
     limit = seconds + EXTRA_SECONDS * kernel.patience
     plan = "\n".join([
         "load rvsock",
         f"run stress {limit} /tests/stress {mode} --seconds={seconds} --threads={threads} "
-        f"--seed={seed} --stall={60 * kernel.patience}",
+        f"--seed={seed} --stall={60 * kernel.patience} {more}",
         "echo; echo '# counters:'; cat /sys/kernel/debug/rvsock/counters",
         "settle", *kernel.before_unload, "unload rvsock", *kernel.after_unload, "tell completed",
         "prove" if kernel.debug else "", ""])
-    outcome = guest.Run(topology, LOGS / topology, {"plan": plan}).boot(
+    outcome = guest.Run(topology, LOGS / row, {"plan": plan}).boot(
         limit + 90 * kernel.patience)
     told = results.parse(outcome.results())
     program = told.programs.get("stress")
@@ -135,6 +143,12 @@ def main():
         print(f"{topology:10} {figures['processors']:4} {figures.get('scenes', 0):8} "
               f"{figures.get('conversations', 0):13} {figures['calls']:9} {mib:7.0f} "
               f"{figures['cpu hours']:9.3f} {len(reports):7}")
+    for _, figures, _ in shown:
+        if exchanges := figures.get("exchanges"):
+            print(f"\n{exchanges} exchanges in {figures['seconds']:.0f} s, "
+                  f"{figures.get('signals sent', 0)} signals: {figures.get('switches', 0)} voluntary "
+                  f"switches by the kernel's count, {figures.get('wake-ups', 0)} wake-ups by the "
+                  f"module's")
     failed = sum(bool(reports) for _, _, reports in shown)
     print(f"\n{len(shown) - failed} of {len(shown)} rows without a report"
           + (f"; logs: {LOGS.relative_to(CLONE)}/TOPOLOGY" if failed else ""))

@@ -341,20 +341,8 @@ impl<'q, S: Supply> Turn<'q, S> {
     /// on return. Nothing that comes in between is missed, since the turn is in the queue already.
     /// Does not sleep if there is a reason not to.
     pub(crate) fn sleep(&self, guard: &mut Owned<'_, S::Protocol>, timeout: &mut Timeout) -> Woken {
-        self.sleep_at_most(guard, timeout, Timeout::NONE)
-    }
-
-    /// As [`Turn::sleep`], and also ends with [`Woken::TimedOut`] after `limit`, which is taken off
-    /// `timeout`.
-    pub(crate) fn sleep_at_most(
-        &self,
-        guard: &mut Owned<'_, S::Protocol>,
-        timeout: &mut Timeout,
-        limit: Timeout,
-    ) -> Woken {
-        let mut limit = limit;
         loop {
-            let (woken, slept) = guard.unlocked(|| self.sleep_once(timeout, &mut limit));
+            let (woken, slept) = guard.unlocked(|| self.sleep_once(timeout));
             if let Some(by) = slept {
                 let sock = guard.sock();
                 self.queue.supply.woke(sock, guard, &self.need(), by);
@@ -370,13 +358,8 @@ impl<'q, S: Supply> Turn<'q, S> {
 
     /// Sleeps once, if there is no reason not to. Returns how the sleep is to end, if it is, and
     /// by whom the task was woken, if it was taken off the processor.
-    fn sleep_once(
-        &self,
-        timeout: &mut Timeout,
-        limit: &mut Timeout,
-    ) -> (Option<Woken>, Option<WokenBy<S::Reason>>) {
-        let sleep = timeout.min(*limit);
-        if let Some(woken) = self.over(sleep) {
+    fn sleep_once(&self, timeout: &mut Timeout) -> (Option<Woken>, Option<WokenBy<S::Reason>>) {
+        if let Some(woken) = self.over(*timeout) {
             return (Some(woken), None);
         }
         let before = switches();
@@ -386,22 +369,20 @@ impl<'q, S: Supply> Turn<'q, S> {
             bindings::wait_woken(
                 self.entry.get(),
                 bindings::TASK_INTERRUPTIBLE,
-                sleep.into_raw(),
+                timeout.into_raw(),
             )
         };
-        let left = Timeout::from_raw(left);
-        timeout.spend(sleep, left);
-        limit.spend(sleep, left);
+        *timeout = Timeout::from_raw(left);
         if switches() == before {
             // It was woken before it slept.
-            return (self.over(left), None);
+            return (self.over(*timeout), None);
         }
         let by = match self.with_claim(|claim, _| claim.woken) {
             Some(reason) => WokenBy::Supply(reason),
-            None if left.is_zero() && !kernel::current!().signal_pending() => WokenBy::Timeout,
+            None if timeout.is_zero() && !kernel::current!().signal_pending() => WokenBy::Timeout,
             None => WokenBy::Signal,
         };
-        (self.over(left), Some(by))
+        (self.over(*timeout), Some(by))
     }
 
     /// How a sleep is to end, if there is no reason to sleep.

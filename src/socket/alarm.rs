@@ -34,8 +34,8 @@ const STALL_MS: Msecs = 200;
 
 /// How long the peer is given to answer a sender that has no credit before it is asked again: at
 /// first, and at most, in milliseconds.
-pub(super) const ASK_MS: Msecs = 10;
-pub(super) const ASK_AT_MOST_MS: Msecs = 1000;
+const ASK_MS: Msecs = 10;
+const ASK_AT_MOST_MS: Msecs = 1000;
 
 /// How much too early a timer may seem to fire, in milliseconds: jiffies are counted from their
 /// beginning.
@@ -56,6 +56,8 @@ pub(super) struct Alarms {
     ask_interval: Msecs,
     /// It was asked since credit was last used up.
     asked: bool,
+    /// For how many bytes, at the most.
+    asked_for: usize,
 }
 
 fn after(ms: Msecs) -> Moment {
@@ -111,10 +113,11 @@ impl State {
         self.alarms.arm(sock);
     }
 
-    /// A sender is about to sleep without credit: the peer is asked for it now, and again at growing
-    /// intervals until some comes.
-    pub(super) fn ask_until_credit_comes(&mut self, sock: &Sock<Vsock>) {
+    /// A sender is about to sleep until it may send `bytes`: if it may not now, the peer is asked for
+    /// credit, and again at growing intervals until there is as much.
+    pub(super) fn ask_until_credit_comes(&mut self, sock: &Sock<Vsock>, bytes: usize) {
         self.alarms.ask_interval = ASK_MS;
+        self.alarms.asked_for = self.alarms.asked_for.max(bytes);
         self.ask_for_credit(sock);
     }
 
@@ -129,11 +132,12 @@ impl State {
 
     fn ask_for_credit(&mut self, sock: &Sock<Vsock>) {
         self.alarms.ask = None;
-        let writable_at = self.writable_at;
+        let wanted = self.writable_at.max(self.alarms.asked_for);
         let Stage::Connected(link) = &mut self.stage else {
             return;
         };
-        if !link.may_have_to_ask() || link.is_writable(writable_at) || link.wire.send_ended() {
+        if !link.may_have_to_ask() || link.is_writable(wanted) || link.wire.send_ended() {
+            self.alarms.asked_for = 0;
             return;
         }
         link.send_control(sock, Control::CreditRequest);

@@ -211,7 +211,7 @@ fn wait_for_credit(
             return Err(EAGAIN);
         }
         if !has_credit {
-            state.ask_until_credit_comes(sock);
+            state.ask_until_credit_comes(sock, 1);
         }
         match turn.sleep(state, timeout) {
             Woken::Ready => return Ok(()),

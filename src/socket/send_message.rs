@@ -9,10 +9,6 @@
 //! Source: send(2); virtio specification, 5.10.6.3 and 5.10.6.7.
 
 use super::{
-    alarm::{
-        ASK_AT_MOST_MS,
-        ASK_MS, //
-    },
     level::Level,
     link::Link,
     send::refused,
@@ -41,15 +37,11 @@ use crate::net::{
 use crate::protocol::{
     connection::Room,
     packet::{
-        Control,
         MessageEnd,
         HEADER_LEN, //
     },
 };
-use kernel::{
-    prelude::*,
-    time::msecs_to_jiffies, //
-};
+use kernel::prelude::*;
 
 /// A message whose packets are made.
 struct Outgoing {
@@ -164,7 +156,8 @@ fn would_block(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>, len: usize) -> 
 
 /// Sleeps until it is this call's turn and there is room for its message.
 ///
-/// The peer is asked for it, again and again: it may regard what it has free as too little to tell.
+/// The timer asks the peer for it meanwhile, again and again: it may regard what it has free as too
+/// little to tell.
 fn wait_for_room(
     sock: &Sock<Vsock>,
     state: &mut Owned<'_, Vsock>,
@@ -174,7 +167,6 @@ fn wait_for_room(
 ) -> Result {
     // It may have come while the socket was owned.
     state.flush_backlog();
-    let mut interval = ASK_MS;
     loop {
         let has_room = has_room(sock, state, len)?;
         // What was found may be more than was published.
@@ -186,16 +178,11 @@ fn wait_for_room(
         if timeout.is_zero() {
             return Err(EAGAIN);
         }
-        let link = state.connected()?;
-        if !link.is_writable(len.max(1)) {
-            link.send_control(sock, Control::CreditRequest);
-        }
-        let limit = Timeout::from_jiffies(msecs_to_jiffies(interval));
-        interval = interval.saturating_mul(2).min(ASK_AT_MOST_MS);
-        match turn.sleep_at_most(state, timeout, limit) {
+        state.ask_until_credit_comes(sock, len.max(1));
+        match turn.sleep(state, timeout) {
             Woken::Ready => {}
             Woken::Signal => return Err(timeout.interrupted_error()),
-            // Either the caller's time is up, which is seen above, or only this interval.
+            // What came at the last moment is seen above.
             Woken::TimedOut => {}
         }
     }

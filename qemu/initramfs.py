@@ -5,8 +5,19 @@ It is written uncompressed: under emulation, unpacking costs the guest more
 time than reading it costs.
 """
 
+import functools
 import pathlib
+import re
 import stat
+import subprocess
+
+
+@functools.cache
+def _libraries(program):
+    """The shared libraries of a program and its loader, with everything that they
+    need in turn."""
+    listed = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
+    return tuple(re.findall(r"(/\S+) \(0x", listed))
 
 
 class Archive:
@@ -16,6 +27,7 @@ class Archive:
         self._parts = []
         self._inode = 0
         self._directories = set()
+        self._programs = set()
 
     def _entry(self, path, mode, data=b"", device=(0, 0)):
         self._inode += 1
@@ -46,6 +58,15 @@ class Archive:
         """Adds a copy of a file."""
         self.directory(str(pathlib.PurePosixPath(path).parent))
         self._entry(path, stat.S_IFREG | mode, pathlib.Path(source).read_bytes())
+
+    def program(self, source, path=None):
+        """Adds a copy of a program, at its own path or another one, and of what it is
+        linked with; each once."""
+        for file, where in ((source, path), *((library, None) for library in _libraries(source))):
+            where = where or str(file).lstrip("/")
+            if where not in self._programs:
+                self._programs.add(where)
+                self.file(where, file)
 
     def write(self, path):
         """Writes the archive, with its end mark."""

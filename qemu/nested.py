@@ -6,10 +6,7 @@ The outer guest is emulated, an AMD processor with virtualisation, so that its
 KVM runs the inner one on a machine that has none.
 """
 
-import functools
 import pathlib
-import re
-import subprocess
 
 import kernels
 import results
@@ -35,19 +32,12 @@ class NestedFailed(Exception):
     """The outer guest could not be made, or did not bring up the inner one."""
 
 
-@functools.cache
-def _libraries(program):
-    """The shared libraries of a program and its loader, with everything that
-    they need in turn."""
-    listed = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
-    return tuple(re.findall(r"(/\S+) \(0x", listed))
-
-
 def add(archive, image, kernel, topology, limit, interactive):
     """Adds to the outer guest's archive what it runs the inner guest with."""
     archive.file("guest/initramfs", image)
     archive.file("guest/vmlinuz", kernel.directory / "vmlinuz")
-    for path in (QEMU, *FIRMWARE, *_libraries(QEMU)):
+    archive.program(QEMU)
+    for path in FIRMWARE:
         archive.file(path.lstrip("/"), path)
     archive.file("host-agent.sh", CLONE / "qemu/host-agent.sh")
     settings = {

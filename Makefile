@@ -18,7 +18,7 @@ help: ## This list
 	@echo
 	@echo 'Variables:'
 	@echo '  KDIR=DIR      build against your own built kernel tree, with the tools of this machine'
-	@echo '  SUITE=NAME    test: run only this suite of tests/suites.toml, or those of a topology'
+	@echo '  SUITE=NAME    test: run only this suite of tests/suites.toml, or those of a topology (or: ONE,ANOTHER)'
 	@echo '  KERNEL=debug  test, test-quick, boot, shell: on a kernel with all detectors on'
 	@echo '  JOBS=1        test: one guest at a time, on a machine that has room for two'
 	@echo '  PLAN=FILE     boot: the script to run in the guest'

@@ -47,7 +47,11 @@ DRIVERS = {
 
 def select(suites, wanted):
     """The suites of this name; if none has it, those whose names go on from it
-    with an underscore, and those of the topology with the name."""
+    with an underscore, and those of the topology with the name. Several names stand
+    with commas between them."""
+    if wanted and "," in wanted:
+        chosen = [suite["name"] for name in wanted.split(",") for suite in select(suites, name)]
+        return [suite for suite in suites if suite["name"] in chosen]
     return [suite for suite in suites if wanted in (None, suite["name"])] or [
         suite for suite in suites
         if suite["name"].startswith(f"{wanted}_") or suite["topology"] == wanted]

@@ -22,6 +22,7 @@ class Host:
         self._sockets = pathlib.Path(sockets)
         self._logs = pathlib.Path(logs)
         self._processes = []
+        self._device = None
 
     def __enter__(self):
         try:
@@ -57,7 +58,7 @@ class Host:
         # several, and the device drops it silently. So where the C driver is
         # loaded for comparison it only receives. The buffer is as large as the
         # guest's own, since a reader cannot count on more than the smaller one.
-        device = self._spawn(
+        self._device = device = self._spawn(
             "device",
             ["/device/bin/vhost-device-vsock", f"--guest-cid={GUEST_CID}",
              f"--socket={self._sockets}/device.sock", f"--uds-path={self._sockets}/vm.sock",
@@ -68,6 +69,8 @@ class Host:
     def _start_peer(self):
         command = ["build/peer/rvsock-peer", f"--socket={self._sockets}/vm.sock",
                    f"--stats={self._logs}/peer.jsonl"]
+        if self._device:
+            command.append(f"--device-pid={self._device.pid}")
         if os.environ.get("FLIP_BYTE"):
             command.append(f"--flip-byte={os.environ['FLIP_BYTE']}")
         peer = self._spawn("peer", command)

@@ -30,6 +30,7 @@
 #include <uapi/asm/ioctls.h>
 #include <uapi/linux/virtio_ring.h>
 
+#include "shims_datagram.h"
 #include "shims_message.h"
 #include "shims_net.h"
 #include "shims_trace.h"
@@ -50,6 +51,8 @@ static const __poll_t RVSOCK_CONST_EPOLLRDHUP = EPOLLRDHUP;
 
 static const gfp_t RVSOCK_CONST___GFP_COMP = __GFP_COMP;
 static const gfp_t RVSOCK_CONST___GFP_DIRECT_RECLAIM = __GFP_DIRECT_RECLAIM;
+
+static const size_t RVSOCK_CONST_SOCK_SKB_CB_OFFSET = SOCK_SKB_CB_OFFSET;
 
 static const long RVSOCK_CONST_MAX_SCHEDULE_TIMEOUT = MAX_SCHEDULE_TIMEOUT;
 

@@ -5,7 +5,7 @@
 //! Only `net` and `virtio` use this module; everything here is `unsafe` to use. What has a C
 //! definition that bindgen can express is generated into the object directory from `helper.h`, by
 //! the allow-list in `bindgen_parameters`. What C has as inline functions or macros is a function
-//! `rvsock_*` of `shims_net.c`, `shims_message.c`, `shims_virtio.c` or `shims_trace.c`.
+//! `rvsock_*` of one of the `shims_*.c`.
 //!
 //! A name that is both in the kernel crate's bindings and generated here means the one generated
 //! here. That matters for types that are opaque in the kernel crate, such as `struct sock`: a

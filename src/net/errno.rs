@@ -31,8 +31,12 @@ errors! {
     EAFNOSUPPORT
     /// Operation already in progress.
     EALREADY
+    /// Nobody takes messages there.
+    ECONNREFUSED
     /// Connection reset by peer.
     ECONNRESET
+    /// Destination address required.
+    EDESTADDRREQ
     /// Operation now in progress.
     EINPROGRESS
     /// Transport endpoint is already connected.

@@ -171,6 +171,28 @@ impl ReceiveMessage<'_> {
         unsafe { IovIterDest::from_raw(&raw mut (*self.raw).msg_iter) }
     }
 
+    /// Says who sent what was received, if the caller wants to know.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for more bytes than a `struct sockaddr_storage` has.
+    pub(crate) fn set_address(&mut self, address: &[u8]) -> Result {
+        if address.len() > size_of::<bindings::__kernel_sockaddr_storage>() {
+            return Err(EINVAL);
+        }
+        // SAFETY: By the type invariants, `raw` is valid. If there is a `msg_name`, it has room for
+        // a `struct sockaddr_storage`, or for an address of the family where the caller is in the
+        // kernel.
+        unsafe {
+            let name = (*self.raw).msg_name;
+            if !name.is_null() {
+                core::ptr::copy_nonoverlapping(address.as_ptr(), name.cast(), address.len());
+                (*self.raw).msg_namelen = address.len() as c_int;
+            }
+        }
+        Ok(())
+    }
+
     /// The `struct msghdr`.
     pub(super) fn as_raw(&mut self) -> *mut bindings::msghdr {
         self.raw

@@ -22,6 +22,7 @@
 //! | `trace.rs` | tracepoints |
 //! | `poll.rs`, `errno.rs` | event masks, error codes |
 //! | `skb.rs`, `skb_queue.rs`, `pages.rs` | memory for payload |
+//! | `datagram.rs` | whole messages, each with its sender |
 //! | `receive_buffer.rs` | memory for payload that a device writes |
 //! | `random.rs`, `capability.rs` | a random number; what the caller may do |
 //! | `namespace.rs`, `sysctl.rs` | what a family has in each network namespace |
@@ -43,6 +44,7 @@
 
 pub(crate) mod capability;
 pub(crate) mod charge;
+pub(crate) mod datagram;
 pub(crate) mod diag;
 pub(crate) mod errno;
 pub(crate) mod family;

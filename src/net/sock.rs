@@ -187,10 +187,6 @@ impl SocketKind {
     /// A stream of bytes.
     pub(crate) const STREAM: Self = Self(bindings::sock_type_SOCK_STREAM as u16);
     /// Single messages without a connection.
-    #[expect(
-        dead_code,
-        reason = "the type's values are known, whether or not a family has them"
-    )]
     pub(crate) const DGRAM: Self = Self(bindings::sock_type_SOCK_DGRAM as u16);
     /// A connection that keeps the boundaries of messages.
     pub(crate) const SEQPACKET: Self = Self(bindings::sock_type_SOCK_SEQPACKET as u16);
@@ -364,6 +360,12 @@ impl<P: Protocol> Sock<P> {
     pub(crate) fn family(&self) -> u16 {
         // SAFETY: By the type invariants, `sk` is valid; `sk_family` is constant.
         unsafe { (*self.as_raw()).__sk_common.skc_family }
+    }
+
+    /// The type of the socket (`sk_type`).
+    pub(crate) fn kind(&self) -> SocketKind {
+        // SAFETY: By the type invariants, `sk` is valid; `sk_type` is constant.
+        SocketKind::from_raw(unsafe { (*self.as_raw()).sk_type })
     }
 
     /// How many bytes make the socket readable (`SO_RCVLOWAT`), at least 1.

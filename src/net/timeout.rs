@@ -68,15 +68,6 @@ impl Timeout {
         }
     }
 
-    /// Sleeps for `at_most`, or as long as this timeout goes, which becomes shorter by it; a signal
-    /// ends the sleep. Process context.
-    pub(crate) fn pause(&mut self, at_most: Self) {
-        let limit = self.min(at_most);
-        // SAFETY: Just an FFI call; the number is not negative.
-        let left = unsafe { bindings::schedule_timeout_interruptible(limit.0) };
-        self.spend(limit, Self::from_raw(left));
-    }
-
     /// What a call interrupted by a signal fails with: `ERESTARTSYS` if there is no limit, so that
     /// it may be restarted, `EINTR` otherwise (`sock_intr_errno()`).
     pub(crate) fn interrupted_error(self) -> Error {

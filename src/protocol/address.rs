@@ -158,6 +158,12 @@ impl SockaddrVm {
         }
     }
 
+    /// Whether a program handed in no address (`AF_UNSPEC`), whatever comes behind that. Fewer bytes
+    /// than a family has are nothing at all.
+    pub(crate) fn is_unspecified(bytes: &[u8]) -> bool {
+        bytes.starts_with(&[0, 0])
+    }
+
     /// Reads what a program handed in for a socket of `family`. Bytes beyond the structure are
     /// ignored.
     pub(crate) fn parse(bytes: &[u8], family: u16) -> Result<Address, AddressError> {

@@ -3,6 +3,7 @@
 //! What arrives for a socket while a task owns it.
 
 use super::{
+    dgram_queue::DatagramQueue,
     queue::ReceiveQueue,
     state::{
         Stage,
@@ -32,6 +33,8 @@ pub(crate) struct Backlog {
     packets: Deferred,
     /// The payload that `packets` tells of.
     queue: Option<ReceiveQueue>,
+    /// Datagrams that were admitted.
+    pub(super) datagrams: DatagramQueue,
     /// Connections that came for a listener, ready to be accepted.
     pub(super) children: SockQueue<Vsock>,
     /// The timer expired.
@@ -73,6 +76,10 @@ impl Backlog {
     pub(super) fn drain(&mut self, sock: &Sock<Vsock>, state: &mut State) {
         if !self.packets.is_empty() {
             self.drain_packets(sock, state);
+        }
+        if self.datagrams.len() > 0 {
+            let mut datagrams = core::mem::take(&mut self.datagrams);
+            state.add_datagrams(sock, &mut datagrams);
         }
         while let Some(child) = self.children.pop() {
             let refused = match &mut state.stage {

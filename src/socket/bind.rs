@@ -68,18 +68,21 @@ pub(super) fn bind(sock: &Sock<Vsock>, bytes: &[u8]) -> Result {
     if !matches!(state.stage, Stage::Unbound) {
         return Err(EINVAL);
     }
-    let bound = if wanted.port == Port::ANY {
-        autobind(sock, wanted.cid)?
-    } else {
-        // The ports of all global namespaces are the same, whoever made them.
-        if wanted.port.is_reserved() && !capability::net_bind_service() {
-            return Err(EACCES);
-        }
-        claim(sock, wanted)?
-    };
-    state.stage = Stage::Bound(bound);
+    state.stage = Stage::Bound(take(sock, wanted)?);
     state.settle(sock, false);
     Ok(())
+}
+
+/// Takes the address that a program asked for. Errors as those of [`bind`].
+pub(super) fn take(sock: &Sock<Vsock>, wanted: Address) -> Result<Bound> {
+    if wanted.port == Port::ANY {
+        return autobind(sock, wanted.cid);
+    }
+    // The ports of all global namespaces are the same, whoever made them.
+    if wanted.port.is_reserved() && !capability::net_bind_service() {
+        return Err(EACCES);
+    }
+    claim(sock, wanted)
 }
 
 /// Binds to the next free port: a few are tried, then it is `EADDRNOTAVAIL`.
@@ -104,7 +107,8 @@ fn claim(sock: &Sock<Vsock>, address: Address) -> Result<Bound> {
     // Held from the look to the insertion: the table itself only sees equal addresses.
     let _binding = context.binding.lock();
     let port = address.port;
-    let covered = |cid| context.bound.find(&scope.place(cid, port)).is_some();
+    let bound = context.bound(sock.kind());
+    let covered = |cid| bound.find(&scope.place(cid, port)).is_some();
     let taken = if address.cid == Cid::ANY {
         covered(Cid::LOCAL) || context.device().is_some_and(|device| covered(device.cid()))
     } else {
@@ -114,8 +118,13 @@ fn claim(sock: &Sock<Vsock>, address: Address) -> Result<Bound> {
         return Err(EADDRINUSE);
     }
     let place = scope.place(address.cid, port);
-    let entry = Table::insert(&context.bound, place, ARef::from(sock), GFP_KERNEL)
-        .map_err(|error| if error == EEXIST { EADDRINUSE } else { error })?;
+    let entry = Table::insert(bound, place, ARef::from(sock), GFP_KERNEL).map_err(|error| {
+        if error == EEXIST {
+            EADDRINUSE
+        } else {
+            error
+        }
+    })?;
     Ok(Bound {
         address,
         _entry: entry,

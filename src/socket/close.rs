@@ -5,6 +5,7 @@
 //! Source: shutdown(2), close(2); virtio specification, 5.10.6.6 (clean disconnect).
 
 use super::{
+    linger,
     link::Link,
     listen,
     state::{
@@ -17,11 +18,9 @@ use crate::net::{
     errno::{
         ENOTCONN, //
     },
-    guard::Owned,
     ops::How,
     sock::Sock,
-    sock_queue::SockQueue,
-    timeout::Timeout, //
+    sock_queue::SockQueue, //
 };
 use crate::protocol::{
     connection::Phase,
@@ -29,14 +28,8 @@ use crate::protocol::{
 };
 use kernel::{
     prelude::*,
-    time::{
-        msecs_to_jiffies,
-        Msecs, //
-    },
+    time::Msecs, //
 };
-
-/// How often a close that lingers looks whether all is sent, in milliseconds.
-const LINGER_LOOK_MS: Msecs = 10;
 
 /// How long a closed connection waits for the peer's reset.
 const CLOSE_TIMEOUT_MS: Msecs = 8000;
@@ -85,9 +78,7 @@ pub(super) fn shutdown(sock: &Sock<Vsock>, how: How) -> Result {
 /// until the peer has answered, so that nobody else gets its address meanwhile.
 pub(super) fn release(sock: &Sock<Vsock>) {
     let mut state = sock.lock();
-    if sock.unsent() > 0 {
-        linger(sock, &mut state);
-    }
+    linger::linger(sock, &mut state);
     // What has come while the socket was owned was not read either.
     state.flush_backlog();
     let mut refused = SockQueue::new();
@@ -104,26 +95,13 @@ pub(super) fn release(sock: &Sock<Vsock>) {
         Stage::Unbound
         | Stage::Bound(_)
         | Stage::Stopped(_)
+        | Stage::Datagrams(_)
         | Stage::Closing(_)
         | Stage::Closed => Stage::Closed,
     };
     state.settle(sock, false);
     drop(state);
     listen::turn_all_away(&mut refused);
-}
-
-/// Waits, if `SO_LINGER` asks for it, until the device has taken all that was sent. What the peer
-/// has not read is not waited for.
-fn linger(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>) {
-    let mut timeout = sock.linger();
-    let look = Timeout::from_jiffies(msecs_to_jiffies(LINGER_LOOK_MS));
-    while sock.unsent() > 0
-        && state.connected().is_ok_and(|link| !link.has_ended())
-        && !timeout.is_zero()
-        && !kernel::current!().signal_pending()
-    {
-        state.unlocked(|| timeout.pause(look));
-    }
 }
 
 impl State {

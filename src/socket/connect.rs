@@ -75,7 +75,9 @@ pub(super) fn connect(sock: &Sock<Vsock>, bytes: &[u8], nonblocking: bool) -> Re
         Stage::Connecting(_) if nonblocking => return Err(EALREADY),
         Stage::Connecting(_) => {}
         Stage::Connected(_) => return Err(EISCONN),
-        Stage::Listening(_) | Stage::Closing(_) | Stage::Closed => return Err(EINVAL),
+        Stage::Listening(_) | Stage::Datagrams(_) | Stage::Closing(_) | Stage::Closed => {
+            return Err(EINVAL);
+        }
     }
     let timeout = sock.shared().options.connect_timeout();
     // A start that has failed by now is told of at once.
@@ -101,7 +103,7 @@ fn start(sock: &Sock<Vsock>, state: &mut State, peer: Address) -> Result {
         peer.cid == Cid::LOCAL || device.as_ref().is_some_and(|own| own.cid() == peer.cid);
     if !is_local {
         let device = device.as_ref().ok_or(ENODEV)?;
-        if !device.carries(sock.shared().kind) {
+        if !device.carries(sock.shared().connection_kind()?) {
             return Err(ESOCKTNOSUPPORT);
         }
         // It belongs to the global namespaces.
@@ -146,7 +148,7 @@ fn over_device(
     })?;
     let wire = Connection::connect(
         flow,
-        sock.shared().kind,
+        sock.shared().connection_kind()?,
         sock.shared().options.buffer_size(),
     );
     let mut link = Link::over_device(wire, state.take_bound(), entry, device);
@@ -179,7 +181,7 @@ fn over_loopback(sock: &Sock<Vsock>, state: &mut State, own: Address, peer: Addr
         _ => own,
     };
     let flow = Flow { local, peer };
-    let kind = sock.shared().kind;
+    let kind = sock.shared().connection_kind()?;
     let mut wire = Connection::connect(flow, kind, sock.shared().options.buffer_size());
     let credit = wire.announce();
     sock.shared().publish_credit(credit);

@@ -13,10 +13,15 @@ use super::{
 use crate::net::{
     family::Slot,
     lock::SpinLockBh,
+    sock::{
+        Sock,
+        SocketKind, //
+    },
     table::Table, //
 };
 use crate::protocol::{
     address::{
+        Address,
         Cid,
         Flow, //
     },
@@ -28,6 +33,7 @@ use kernel::{
     fmt,
     prelude::*,
     sync::{
+        aref::ARef,
         atomic::{
             Atomic,
             Relaxed, //
@@ -47,9 +53,11 @@ pub(super) static SLOT: Slot<Vsock> = Slot::new();
 pub(crate) struct Context {
     /// The number of the family.
     pub(super) family: u8,
-    /// Sockets by the address that they are bound to, and its scope. `Cid::ANY` is an address of
-    /// its own.
-    pub(super) bound: Arc<Table<Place, Vsock>>,
+    /// Sockets for connections by the address that they are bound to, and its scope. `Cid::ANY` is
+    /// an address of its own.
+    bound: Arc<Table<Place, Vsock>>,
+    /// Sockets for datagrams likewise: their ports are their own.
+    bound_datagrams: Arc<Table<Place, Vsock>>,
     /// Sockets by the two ends of their connection over the device, from the request on. All are
     /// of global namespaces.
     pub(super) connected: Arc<Table<Flow, Vsock>>,
@@ -65,6 +73,8 @@ pub(crate) struct Context {
     woken: [[Atomic<u64>; WakeReason::COUNT]; Call::NAMES.len()],
     /// How often pollers were told of something.
     polled: Atomic<u64>,
+    /// Datagrams for which their receiver had no room.
+    dropped_datagrams: Atomic<u64>,
     #[pin]
     device: SpinLockBh<Option<Arc<Device<Context>>>>,
 }
@@ -73,11 +83,13 @@ impl Context {
     /// Makes the context of the family with the number `family`.
     pub(crate) fn new(family: u8) -> Result<Arc<Self>> {
         let bound = Arc::pin_init(Table::new(), GFP_KERNEL)?;
+        let bound_datagrams = Arc::pin_init(Table::new(), GFP_KERNEL)?;
         let connected = Arc::pin_init(Table::new(), GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Self {
                 family,
                 bound,
+                bound_datagrams,
                 connected,
                 binding <- new_mutex!((), "rvsock binding"),
                 scopes: Atomic::new(0),
@@ -85,6 +97,7 @@ impl Context {
                 stalled: Atomic::new(0),
                 woken: [const { [const { Atomic::new(0) }; WakeReason::COUNT] }; Call::NAMES.len()],
                 polled: Atomic::new(0),
+                dropped_datagrams: Atomic::new(0),
                 device <- SpinLockBh::new(None, c"rvsock device", static_lock_class!()),
             }),
             GFP_KERNEL,
@@ -120,6 +133,28 @@ impl Context {
         Scope::local(self.scopes.fetch_add(1, Relaxed) + 1)
     }
 
+    /// The sockets that share the ports of those of the type `kind`, by the address that they are
+    /// bound to.
+    pub(super) fn bound(&self, kind: SocketKind) -> &Arc<Table<Place, Vsock>> {
+        if kind == SocketKind::DGRAM {
+            &self.bound_datagrams
+        } else {
+            &self.bound
+        }
+    }
+
+    /// The socket that is reached in `scope` at the address `local`, of those that share the ports
+    /// of the type `kind`. Any context.
+    pub(super) fn bound_to(
+        &self,
+        kind: SocketKind,
+        scope: Scope,
+        local: Address,
+    ) -> Option<ARef<Sock<Vsock>>> {
+        let find = |cid| self.bound(kind).find(&scope.place(cid, local.port));
+        find(local.cid).or_else(|| find(Cid::ANY))
+    }
+
     /// Whether a socket may be bound to `cid`.
     pub(super) fn is_local(&self, cid: Cid) -> bool {
         matches!(cid, Cid::ANY | Cid::LOCAL)
@@ -129,6 +164,11 @@ impl Context {
     /// Counts a reader that takes less than it needs because nothing arrived any more.
     pub(super) fn count_stall(&self) {
         self.stalled.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a datagram for which its receiver had no room.
+    pub(super) fn count_dropped_datagram(&self) {
+        self.dropped_datagrams.fetch_add(1, Relaxed);
     }
 
     /// Counts a call that slept and was woken.
@@ -149,6 +189,8 @@ impl Context {
         for (name, counter) in DropReason::NAMES.iter().zip(&self.dropped) {
             writeln!(out, "dropped_{name} {}", counter.load(Relaxed))?;
         }
+        let dropped = self.dropped_datagrams.load(Relaxed);
+        writeln!(out, "dropped_datagram {dropped}")?;
         for (call, counts) in Call::NAMES.iter().zip(&self.woken) {
             for (reason, count) in WakeReason::NAMES.iter().zip(counts) {
                 writeln!(out, "woken_{call}_{reason} {}", count.load(Relaxed))?;

@@ -17,13 +17,13 @@ use super::{
 };
 use crate::net::{
     guard::Bh,
-    sock::Sock, //
+    sock::{
+        Sock,
+        SocketKind, //
+    },
 };
 use crate::protocol::{
-    address::{
-        Address,
-        Cid, //
-    },
+    address::Address,
     connection::Phase,
     packet::{
         Control,
@@ -77,7 +77,7 @@ impl Receiver for Context {
         header: &Header,
         payload: &mut Incoming,
     ) -> Option<HeaderBytes> {
-        let has_type = |sock: &Sock<Vsock>| sock.shared().kind == header.kind;
+        let has_type = |sock: &Sock<Vsock>| sock.shared().kind == Some(header.kind);
         let connected = self.connected.find(&header.flow);
         let listener = || match header.operation {
             Operation::Request => self.listener(Scope::GLOBAL, header.flow.local),
@@ -143,8 +143,7 @@ impl Context {
     /// The socket that a request in `scope` to the address `local` is for: it may be a listener.
     /// Any context.
     pub(super) fn listener(&self, scope: Scope, local: Address) -> Option<ARef<Sock<Vsock>>> {
-        let find = |cid| self.bound.find(&scope.place(cid, local.port));
-        find(local.cid).or_else(|| find(Cid::ANY))
+        self.bound_to(SocketKind::STREAM, scope, local)
     }
 
     /// Ends all connections that go over `device`. Process context.

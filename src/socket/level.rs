@@ -108,13 +108,18 @@ impl Supply for Level {
 }
 
 impl Level {
-    /// Nothing is there, and nothing will come.
-    pub(super) fn new(call: Call) -> Self {
+    /// That of a new socket: so much is there, and whether nothing more will come.
+    pub(super) fn new(call: Call, available: usize, ended: bool) -> Self {
+        let end = if ended {
+            WakeReason::Shutdown as u32 + 1
+        } else {
+            0
+        };
         Level {
             call,
-            available: Atomic::new(0),
+            available: Atomic::new(available),
             window: Atomic::new(1),
-            end: Atomic::new(WakeReason::Shutdown as u32 + 1),
+            end: Atomic::new(end),
             blocked: Atomic::new(false),
             stalled: Atomic::new(false),
             woken: [const { Atomic::new(0) }; WakeReason::COUNT],

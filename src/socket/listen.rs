@@ -183,7 +183,7 @@ pub(super) fn request_local(
     listener: &Sock<Vsock>,
     header: &Header,
 ) -> Result<ARef<Sock<Vsock>>> {
-    if listener.shared().kind != header.kind {
+    if listener.shared().kind != Some(header.kind) {
         return Err(ECONNRESET);
     }
     check_room(listener).map_err(|_| ECONNRESET)?;
@@ -247,8 +247,10 @@ fn new_child(listener: &Sock<Vsock>, request: &Header, flags: Flags) -> Result<A
         let shared = listener.shared();
         (shared.context.clone(), shared.namespace.clone())
     };
-    let shared = Shared::new(context, namespace, request.kind, options);
-    let child = Sock::new_child(listener, shared, State::new(), flags)?;
+    let state = State::new();
+    let kind = Some(request.kind);
+    let shared = Shared::new(context, namespace, kind, options, state.published());
+    let child = Sock::new_child(listener, shared, state, flags)?;
     child.shared().set_peer(request.flow.peer);
     Ok(child)
 }

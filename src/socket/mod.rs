@@ -15,9 +15,12 @@
 //! | `deliver.rs`, `backlog.rs` | packets from a transport: at once, or when the owner lets go |
 //! | `namespace.rs` | network namespaces: who can reach whom |
 //! | `bind.rs`, `connect.rs`, `listen.rs`, `close.rs` | how connections come and go |
+//! | `linger.rs` | a close that waits |
 //! | `recv.rs`, `send.rs` | bytes of a stream |
 //! | `recv_message.rs`, `send_message.rs` | messages |
 //! | `lend.rs` | sending from the caller's own memory |
+//! | `dgram.rs`, `dgram_queue.rs` | datagram sockets, and what bounds their memory |
+//! | `dgram_recv.rs`, `dgram_send.rs` | datagrams |
 //! | `options.rs` | socket options |
 //! | `diag.rs`, `cid_file.rs` | what `ss` shows; the character device |
 
@@ -32,9 +35,14 @@ mod close;
 mod connect;
 mod context;
 mod deliver;
+mod dgram;
+mod dgram_queue;
+mod dgram_recv;
+mod dgram_send;
 mod diag;
 mod lend;
 mod level;
+mod linger;
 mod link;
 mod listen;
 mod message_queue;
@@ -57,9 +65,14 @@ pub(crate) use self::{
 
 use self::{
     backlog::Backlog,
+    dgram_queue::Inbox,
+    linger::Lingering,
     namespace::Namespace,
     options::Options,
-    published::Published,
+    published::{
+        Published,
+        Snapshot, //
+    },
     state::State, //
 };
 use crate::net::sock::{
@@ -103,7 +116,7 @@ pub(crate) struct Shared {
     context: Arc<Context>,
     namespace: Arc<Namespace>,
     /// The type of the socket.
-    kind: SocketType,
+    kind: Option<SocketType>,
     options: Options,
     /// A connection that came when its listener had stopped, or had no room any more: its timer
     /// turns it away.
@@ -126,6 +139,10 @@ pub(crate) struct Shared {
     credit: Atomic<u64>,
     /// How many ends of messages without payload it has read, for the same peer.
     empty_forwarded: Atomic<u32>,
+    /// Datagrams that wait to be received.
+    inbox: Inbox,
+    #[pin]
+    lingering: Lingering,
     #[pin]
     published: Published,
 }
@@ -142,11 +159,13 @@ fn address_of(word: u64) -> Address {
 }
 
 impl Shared {
+    /// That of a socket with a state of which `initial` is to be published.
     fn new(
         context: Arc<Context>,
         namespace: Arc<Namespace>,
-        kind: SocketType,
+        kind: Option<SocketType>,
         options: Options,
+        initial: Snapshot,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             context,
@@ -159,8 +178,15 @@ impl Shared {
             local: Atomic::new(word_of(Address::ANY)),
             credit: Atomic::new(0),
             empty_forwarded: Atomic::new(0),
-            published <- Published::new(),
+            inbox: Inbox::new(),
+            lingering <- Lingering::new(),
+            published <- Published::new(initial),
         })
+    }
+
+    /// The type of the connections that the socket makes. `EINVAL` if it makes none.
+    fn connection_kind(&self) -> Result<SocketType> {
+        self.kind.ok_or(EINVAL)
     }
 
     /// Packets are pending in the link. The caller holds the lock.
@@ -248,5 +274,8 @@ impl Protocol for Vsock {
 
     fn write_space(sock: &Sock<Self>) {
         sock.shared().published.write_space(sock);
+        if sock.unsent() == 0 {
+            sock.shared().lingering.end();
+        }
     }
 }

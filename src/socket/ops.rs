@@ -10,6 +10,9 @@ use super::{
         Context,
         SLOT, //
     },
+    dgram,
+    dgram_recv,
+    dgram_send,
     lend,
     listen,
     namespace::Namespace,
@@ -33,6 +36,7 @@ use super::{
 use crate::net::{
     errno::{
         ENOTCONN,
+        EOPNOTSUPP,
         EPROTONOSUPPORT,
         ESOCKTNOSUPPORT, //
     },
@@ -109,13 +113,20 @@ impl Family for Vsock {
         if !known.contains(&protocol) {
             return Err(EPROTONOSUPPORT);
         }
-        let kind = match kind {
-            SocketKind::STREAM => SocketType::Stream,
-            SocketKind::SEQPACKET => SocketType::Seqpacket,
+        let (state, kind) = match kind {
+            SocketKind::STREAM => (State::new(), Some(SocketType::Stream)),
+            SocketKind::SEQPACKET => (State::new(), Some(SocketType::Seqpacket)),
+            SocketKind::DGRAM => (State::for_datagrams(), None),
             _ => return Err(ESOCKTNOSUPPORT),
         };
-        let shared = Shared::new(context.clone(), namespace.clone(), kind, Options::new());
-        Ok((shared, State::new()))
+        let shared = Shared::new(
+            context.clone(),
+            namespace.clone(),
+            kind,
+            Options::new(),
+            state.published(),
+        );
+        Ok((shared, state))
     }
 
     fn slot() -> &'static Slot<Self> {
@@ -133,21 +144,31 @@ impl Operations for Vsock {
     }
 
     fn bind(sock: &Sock<Self>, address: &[u8]) -> Result {
-        bind::bind(sock, address)
+        match sock.kind() {
+            SocketKind::DGRAM => dgram::bind(sock, address),
+            _ => bind::bind(sock, address),
+        }
     }
 
     fn connect(sock: &Sock<Self>, address: &[u8], nonblocking: bool) -> Result {
-        connect::connect(sock, address, nonblocking)
+        match sock.kind() {
+            SocketKind::DGRAM => dgram::connect(sock, address),
+            _ => connect::connect(sock, address, nonblocking),
+        }
     }
 
     fn accept(sock: &Sock<Self>, nonblocking: bool) -> Result<ARef<Sock<Self>>> {
-        listen::accept(sock, nonblocking)
+        match sock.kind() {
+            SocketKind::DGRAM => Err(EOPNOTSUPP),
+            _ => listen::accept(sock, nonblocking),
+        }
     }
 
     fn name(sock: &Sock<Self>, peer: bool, out: &mut AddressBuffer<'_>) -> Result {
         let state = sock.lock();
         let address = match (&state.stage, peer) {
             (Stage::Connected(link), true) => link.wire.flow().peer,
+            (Stage::Datagrams(endpoint), true) => endpoint.peer().ok_or(ENOTCONN)?,
             (_, true) => return Err(ENOTCONN),
             (_, false) => state.local(),
         };
@@ -159,11 +180,17 @@ impl Operations for Vsock {
     }
 
     fn listen(sock: &Sock<Self>, backlog: i32) -> Result {
-        listen::listen(sock, backlog)
+        match sock.kind() {
+            SocketKind::DGRAM => Err(EOPNOTSUPP),
+            _ => listen::listen(sock, backlog),
+        }
     }
 
     fn shutdown(sock: &Sock<Self>, how: How) -> Result {
-        close::shutdown(sock, how)
+        match sock.kind() {
+            SocketKind::DGRAM => dgram::shutdown(sock, how),
+            _ => close::shutdown(sock, how),
+        }
     }
 
     fn set_option(sock: &Sock<Self>, level: i32, name: i32, value: &OptionValue<'_>) -> Result {
@@ -180,8 +207,9 @@ impl Operations for Vsock {
 
     fn send(sock: &Sock<Self>, message: &mut SendMessage<'_>, len: usize) -> Result<usize> {
         match sock.shared().kind {
-            SocketType::Stream => send::send(sock, message, len),
-            SocketType::Seqpacket => send_message::send(sock, message, len),
+            Some(SocketType::Stream) => send::send(sock, message, len),
+            Some(SocketType::Seqpacket) => send_message::send(sock, message, len),
+            None => dgram_send::send(sock, message, len),
         }
     }
 
@@ -195,8 +223,9 @@ impl Operations for Vsock {
             return lend::receive_completion(sock, message, len);
         }
         match sock.shared().kind {
-            SocketType::Stream => recv::receive(sock, message, len, flags),
-            SocketType::Seqpacket => recv_message::receive(sock, message, len, flags),
+            Some(SocketType::Stream) => recv::receive(sock, message, len, flags),
+            Some(SocketType::Seqpacket) => recv_message::receive(sock, message, len, flags),
+            None => dgram_recv::receive(sock, message, len, flags),
         }
     }
 

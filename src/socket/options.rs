@@ -21,7 +21,10 @@ use crate::net::{
         Timeval,
         TimevalForm, //
     },
-    sock::Sock, //
+    sock::{
+        Sock,
+        SocketKind, //
+    },
 };
 use kernel::{
     prelude::*,
@@ -116,6 +119,11 @@ impl Options {
             .max(Self::LEAST_MEMORY)
     }
 
+    /// How much memory datagrams may take that wait to be received, in bytes with all overhead.
+    pub(super) fn datagram_memory(&self) -> usize {
+        (self.buffer_size() as usize).saturating_mul(2)
+    }
+
     /// How long a connect may take, in milliseconds.
     pub(super) fn connect_timeout(&self) -> Msecs {
         self.connect_timeout.load(Relaxed)
@@ -185,7 +193,8 @@ pub(super) fn set_of_socket(
     name: i32,
     value: &OptionValue<'_>,
 ) -> Result<bool> {
-    if name != socket::ZEROCOPY {
+    // Datagrams are copied when they are sent.
+    if name != socket::ZEROCOPY || sock.kind() == SocketKind::DGRAM {
         return Ok(false);
     }
     let on = match value.read::<i32>()? {

@@ -39,7 +39,7 @@ pub(super) fn mask(sock: &Sock<Vsock>) -> PollEvents {
                 events |= PollEvents::IN | PollEvents::RDNORM;
             }
         }
-        Status::Connected | Status::Disconnected => {
+        Status::Connected | Status::Disconnected | Status::Connectionless => {
             if published.is_readable(sock) {
                 events |= PollEvents::IN | PollEvents::RDNORM;
             }
@@ -49,9 +49,7 @@ pub(super) fn mask(sock: &Sock<Vsock>) -> PollEvents {
             if (snapshot.writable && snapshot.sendable > 0) || snapshot.send_ended {
                 events |= PollEvents::OUT | PollEvents::WRNORM | PollEvents::WRBAND;
             }
-            if snapshot.status == Status::Disconnected
-                || (snapshot.receive_ended && snapshot.send_ended)
-            {
+            if snapshot.is_hung_up() {
                 events |= PollEvents::HUP;
             }
         }

@@ -59,17 +59,21 @@ pub(super) enum Status {
     Listening,
     /// Connections could be accepted, until the listener was shut down.
     Stopped,
+    /// Datagrams can be received from anybody, and sent.
+    Connectionless,
 }
 
 /// The readable part of a socket's state at one moment.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Snapshot {
     pub(super) status: Status,
-    /// Bytes that can be read, or whole messages; for a listener, connections that can be accepted.
+    /// Bytes that can be read, or whole messages, or datagrams; for a listener, connections that can
+    /// be accepted.
     pub(super) available: usize,
     /// No more will become available.
     pub(super) receive_ended: bool,
-    /// Bytes that are queued, of messages that are not whole yet as well.
+    /// Bytes that are queued, of messages that are not whole yet as well; of datagrams only those
+    /// of the first.
     pub(super) unread: usize,
     /// Bytes that the credit lets pass.
     pub(super) sendable: usize,
@@ -94,6 +98,15 @@ impl Snapshot {
         send_ended: true,
         window: 1,
     };
+
+    /// Whether both directions of what was open have ended.
+    pub(super) fn is_hung_up(&self) -> bool {
+        match self.status {
+            Status::Connected | Status::Connectionless => self.receive_ended && self.send_ended,
+            Status::Disconnected | Status::Stopped => true,
+            Status::Unconnected | Status::Connecting | Status::Listening => false,
+        }
+    }
 }
 
 /// How often calls on a socket slept and were woken, by reason: `struct rvsock_wakeups`. Each number
@@ -135,27 +148,28 @@ impl Published {
     const SEND_ENDED: u32 = 1 << 10;
     const WRITABLE: u32 = 1 << 11;
 
-    pub(super) fn new() -> impl PinInit<Self> {
+    /// That of a new socket, of which `initial` is known.
+    pub(super) fn new(initial: Snapshot) -> impl PinInit<Self> {
         pin_init!(Self {
             readers <- NeedQueue::new(
-                Level::new(Call::Receive),
+                Level::new(Call::Receive, initial.available, initial.receive_ended),
                 c"rvsock readers",
                 static_lock_class!()
             ),
             writers <- NeedQueue::new(
-                Level::new(Call::Send),
+                Level::new(Call::Send, initial.sendable, initial.send_ended),
                 c"rvsock writers",
                 static_lock_class!()
             ),
             connecting <- NeedQueue::new(
-                Level::new(Call::Connect),
+                Level::new(Call::Connect, 0, true),
                 c"rvsock connecting",
                 static_lock_class!()
             ),
-            status: Atomic::new(Self::pack(&Snapshot::IDLE)),
+            status: Atomic::new(Self::pack(&initial)),
             window: Atomic::new(1),
             polled: Atomic::new(0),
-            unread: Atomic::new(0),
+            unread: Atomic::new(initial.unread),
         })
     }
 
@@ -200,7 +214,7 @@ impl Published {
 
         if old.status != new.status {
             sock.publish_state(match new.status {
-                Status::Unconnected | Status::Stopped => SkState::Close,
+                Status::Unconnected | Status::Stopped | Status::Connectionless => SkState::Close,
                 Status::Connecting => SkState::SynSent,
                 Status::Connected => SkState::Established,
                 Status::Disconnected => SkState::Closing,
@@ -306,6 +320,9 @@ impl Published {
         if (new.writable && !old.writable) || (new.send_ended && !old.send_ended) {
             events |= PollEvents::OUT | PollEvents::WRNORM | PollEvents::WRBAND;
         }
+        if new.is_hung_up() && !old.is_hung_up() {
+            events |= PollEvents::HUP;
+        }
         if old.status != new.status {
             match (old.status, new.status) {
                 (_, Status::Disconnected | Status::Stopped) => events |= PollEvents::HUP,
@@ -347,6 +364,7 @@ impl Published {
             3 => Status::Disconnected,
             4 => Status::Listening,
             5 => Status::Stopped,
+            6 => Status::Connectionless,
             _ => Status::Unconnected,
         };
         Snapshot {

@@ -6,6 +6,7 @@ use super::{
     alarm::Alarms,
     bind::Bound,
     context::Context,
+    dgram::Endpoint,
     link::Link,
     listen::Listener,
     published::{
@@ -68,6 +69,8 @@ pub(super) enum Stage {
     /// Took connections until it was shut down. It can be used as if it were only bound, but
     /// pollers see that it ended.
     Stopped(Bound),
+    /// Sends and receives datagrams, from the beginning to the end.
+    Datagrams(Endpoint),
     /// Is closed.
     Closed,
 }
@@ -85,14 +88,30 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// The state of a new socket.
+    /// The state of a new socket for connections.
     pub(super) fn new() -> Self {
-        State {
-            stage: Stage::Unbound,
+        Self::with_stage(Stage::Unbound)
+    }
+
+    /// The state of a new socket for datagrams.
+    pub(super) fn for_datagrams() -> Self {
+        Self::with_stage(Stage::Datagrams(Endpoint::default()))
+    }
+
+    fn with_stage(stage: Stage) -> Self {
+        let mut state = State {
+            stage,
             alarms: Alarms::default(),
             writable_at: 1,
             published: Snapshot::IDLE,
-        }
+        };
+        state.published = state.snapshot();
+        state
+    }
+
+    /// What was published last, or is to be published of a new socket.
+    pub(super) fn published(&self) -> Snapshot {
+        self.published
     }
 
     /// The connection: being made, standing, or ended with data left to read.
@@ -263,6 +282,7 @@ impl State {
             Stage::Unbound | Stage::Closed => Address::ANY,
             Stage::Bound(bound) | Stage::Stopped(bound) => bound.address(),
             Stage::Listening(listener) => listener.bound().address(),
+            Stage::Datagrams(endpoint) => endpoint.address(),
             Stage::Connecting(link) | Stage::Connected(link) | Stage::Closing(link) => {
                 link.wire.flow().local
             }
@@ -277,6 +297,7 @@ impl State {
             Stage::Connecting(link) | Stage::Connected(link) | Stage::Closing(link) => {
                 link.wire.shut_down()
             }
+            Stage::Datagrams(endpoint) => endpoint.shut_down(),
             _ => Halves::default(),
         };
         sock.set_shutdown(Shutdown {
@@ -287,6 +308,9 @@ impl State {
         sock.shared().published.publish(sock, &old, &new, arrived);
         if old.window != new.window {
             self.announce_to_sleepers(sock);
+        }
+        if new.status == Status::Disconnected && old.status != new.status {
+            sock.shared().lingering.end();
         }
     }
 
@@ -309,6 +333,7 @@ impl State {
             Stage::Connecting(link) | Stage::Connected(link) | Stage::Closing(link) => {
                 link.wire.flow().peer.port
             }
+            Stage::Datagrams(endpoint) => endpoint.peer().map_or(Port::ANY, |peer| peer.port),
             _ => Port::ANY,
         };
         (self.local().port, peer)
@@ -316,6 +341,7 @@ impl State {
 
     fn snapshot(&self) -> Snapshot {
         match &self.stage {
+            Stage::Datagrams(endpoint) => endpoint.snapshot(),
             Stage::Unbound | Stage::Bound(_) | Stage::Closed => Snapshot::IDLE,
             Stage::Stopped(_) => Snapshot {
                 status: Status::Stopped,

@@ -510,6 +510,23 @@ int poll_for(int fd, int events, int timeout_ms)
 	return result > 0 ? entry.revents : result;
 }
 
+bool wait_queued(int fd, size_t len)
+{
+	long end = now_ms() + PATIENCE_MS;
+	char *scratch = malloc(len);
+	bool there = false;
+
+	while (!there && now_ms() < end) {
+		ssize_t got = recv(fd, scratch, len, MSG_PEEK | MSG_DONTWAIT);
+
+		there = got == (ssize_t)len;
+		if (!there)
+			sleep_ms(5);
+	}
+	free(scratch);
+	return there;
+}
+
 int faulting_page(uint8_t **map)
 {
 	long page = sysconf(_SC_PAGESIZE);
@@ -537,23 +554,6 @@ int provide_page(int fault, uint8_t *map, const uint8_t *from)
 	};
 
 	return ioctl(fault, UFFDIO_COPY, &copy);
-}
-
-bool wait_queued(int fd, size_t len)
-{
-	long end = now_ms() + PATIENCE_MS;
-	char *scratch = malloc(len);
-	bool there = false;
-
-	while (!there && now_ms() < end) {
-		ssize_t got = recv(fd, scratch, len, MSG_PEEK | MSG_DONTWAIT);
-
-		there = got == (ssize_t)len;
-		if (!there)
-			sleep_ms(5);
-	}
-	free(scratch);
-	return there;
 }
 
 ssize_t call_recv(struct caller *caller)

@@ -17,7 +17,7 @@ pub const LARGEST_CHUNK: u64 = 16 << 20;
 /// Longest delay that a command may ask for.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(600);
 
-const COMMANDS: &str = "echo, send, send-close, sink, hold, reset, dial, stats";
+const COMMANDS: &str = "echo, send, send-close, sink, hold, reset, dial, pause, stats";
 
 /// What the other end wants of the connection that it opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum Command {
         /// What to do on the new connection.
         service: Service,
     },
+    /// Stop the device for so long.
+    Pause(Duration),
     /// Tell of the connections so far.
     Statistics,
 }
@@ -149,6 +151,7 @@ pub fn read_line(source: &mut impl Read) -> io::Result<Result<String, CommandErr
 pub fn parse(line: &str) -> Result<Command, CommandError> {
     let mut words = line.split_ascii_whitespace();
     let command = match words.next().ok_or(CommandError::Empty)? {
+        "pause" => Command::Pause(Arguments("pause", &mut words).milliseconds("MS")?),
         "stats" => Command::Statistics,
         "dial" => {
             let port = Arguments("dial", &mut words).number("PORT", 0, u64::from(u32::MAX - 1))?;
@@ -282,6 +285,7 @@ mod tests {
                 Command::Serve(Service::Hold(Duration::from_millis(10))),
             ),
             ("reset 0", Command::Serve(Service::Reset(Duration::ZERO))),
+            ("pause 20", Command::Pause(Duration::from_millis(20))),
             ("stats", Command::Statistics),
             (
                 "  dial 1234   hold 10 ",
@@ -317,6 +321,7 @@ mod tests {
             ("dial 4294967295 echo", "PORT is \"4294967295\""),
             ("dial 5 dial 6 echo", "\"dial\" cannot be dialled"),
             ("dial 5 stats", "\"stats\" cannot be dialled"),
+            ("dial 5 pause 1", "\"pause\" cannot be dialled"),
         ];
         for (line, start) in cases {
             let sentence = parse(line).map_err(|error| error.to_string());

@@ -19,6 +19,7 @@
 //!   - `dial PORT COMMAND`: answers `dialling`, is the command (one of the above) on a connection
 //!     to the guest's PORT, and answers `result ok BYTES_IN CRC_IN BYTES_OUT CRC_OUT` or
 //!     `result failed REASON` on the first connection when the other ended;
+//!   - `pause MS`: answers `pausing`, and 100 ms later stops the device for so long;
 //!   - `stats`: answers one line of JSON about the connections so far.
 //!
 //! A line that is none of these is answered with `error: ` and a sentence. Nothing that a guest
@@ -28,6 +29,7 @@
 
 mod command;
 mod connection;
+mod device;
 mod dial;
 mod pattern;
 mod server;
@@ -43,6 +45,7 @@ use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use device::Device;
 use server::{Listeners, Server};
 use services::BitFlip;
 use statistics::Statistics;
@@ -61,6 +64,10 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     stats: PathBuf,
 
+    /// Process of the device, which `pause` stops.
+    #[arg(long, value_name = "PID")]
+    device_pid: Option<u32>,
+
     /// Flip a bit of the N-th byte (from 1) that port 9998 echoes, so that a comparison fails.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     flip_byte: Option<u64>,
@@ -78,6 +85,7 @@ fn main() -> anyhow::Result<()> {
             socket: options.socket,
             statistics: Arc::clone(&statistics),
             flip: options.flip_byte.map(BitFlip::new),
+            device: options.device_pid.map(Device::new),
         }))
         .context("cannot start to accept")?;
 

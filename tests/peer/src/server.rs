@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::command::{self, Command, CommandError, Service};
 use crate::connection::Connection;
+use crate::device::Device;
 use crate::dial;
 use crate::services::{self, BitFlip, ServiceError};
 use crate::statistics::{Direction, Statistics};
@@ -30,6 +31,9 @@ const COMMAND_PORT: u32 = 9000;
 /// How long to wait when the system refuses a connection or a thread (too many files, say).
 const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long the answer of `pause` has to reach the guest.
+const ANSWER_PAUSE: Duration = Duration::from_millis(100);
+
 /// What all connections share.
 #[derive(Debug)]
 pub struct Server {
@@ -39,6 +43,8 @@ pub struct Server {
     pub statistics: Arc<Statistics>,
     /// What to change in what the echo port writes.
     pub flip: Option<BitFlip>,
+    /// The process of the device, if it is known.
+    pub device: Option<Device>,
 }
 
 /// The listening sockets; their files are removed when this is dropped.
@@ -136,6 +142,7 @@ impl Server {
         match line.and_then(|line| command::parse(&line)) {
             Ok(Command::Serve(service)) => as_text(services::serve(connection, &service)),
             Ok(Command::Dial { port, service }) => self.dial(connection, port, &service),
+            Ok(Command::Pause(time)) => self.pause(connection, time),
             Ok(Command::Statistics) => self
                 .statistics
                 .summary()
@@ -146,6 +153,22 @@ impl Server {
                 Err(error.to_string())
             }
         }
+    }
+
+    /// Stops the device for so long, once the answer has had time to reach the guest.
+    fn pause(&self, connection: &mut Connection, time: Duration) -> Result<(), String> {
+        let answer = match &self.device {
+            Some(_) => "pausing\n",
+            None => "error: the process of the device is not known\n",
+        };
+        connection
+            .write_all(answer.as_bytes())
+            .map_err(|error| format!("answering: {error}"))?;
+        let device = self.device.as_ref().ok_or("there is no device")?;
+        thread::sleep(ANSWER_PAUSE);
+        device
+            .pause(time)
+            .map_err(|error| format!("stopping the device: {error}"))
     }
 
     /// Is a service on a connection that we open, and answers how that went on the first one.

@@ -52,22 +52,6 @@ impl Timeout {
         self.0 == 0
     }
 
-    /// The shorter of two.
-    pub(crate) fn min(self, other: Self) -> Self {
-        Self(self.0.min(other.0))
-    }
-
-    /// Takes the time off that a sleep with the limit `limit` used, of which `left` was left.
-    ///
-    /// For a sleep that was shorter than this timeout for a reason of its own.
-    pub(crate) fn spend(&mut self, limit: Self, left: Self) {
-        if *self != Self::NONE {
-            let spent = limit.0.saturating_sub(left.0).max(0);
-            // INVARIANT: Both are not negative, and `max` keeps the difference so.
-            self.0 = self.0.saturating_sub(spent).max(0);
-        }
-    }
-
     /// What a call interrupted by a signal fails with: `ERESTARTSYS` if there is no limit, so that
     /// it may be restarted, `EINTR` otherwise (`sock_intr_errno()`).
     pub(crate) fn interrupted_error(self) -> Error {

@@ -245,6 +245,8 @@ TEST_F(diag, over_the_device)
 	if (vsock_bind(probe, GUEST_CID, VMADDR_PORT_ANY))
 		SKIP(return, "there is no device");
 	close(probe);
+	/* The host may be slow. */
+	ASSERT_EQ(0, set_connect_timeout(fd, PATIENCE_MS));
 	ASSERT_EQ(0, vsock_connect(fd, VMADDR_CID_HOST, PORT_ECHO));
 	self->report = all(~0u);
 	EXPECT_EQ(1, self->report.count);

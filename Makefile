@@ -19,7 +19,7 @@ help: ## This list
 	@echo 'Variables:'
 	@echo '  KDIR=DIR      build against your own built kernel tree, with the tools of this machine'
 	@echo '  SUITE=NAME    test: run only this suite of tests/suites.toml, or those of a topology (or: ONE,ANOTHER)'
-	@echo '  KERNEL=debug  test, test-quick, boot, shell: on a kernel with all detectors on'
+	@echo '  KERNEL=debug  test, test-all, test-quick, stress, boot, shell: on a kernel with all detectors'
 	@echo '  JOBS=1        test: one guest at a time, on a machine that has room for two'
 	@echo '  PLAN=FILE     boot: the script to run in the guest'
 	@echo '  TOPOLOGY=NAME run, boot, shell, stress: one of qemu/topologies.toml; default: peer'
@@ -54,6 +54,10 @@ test: guest $(if $(SUITE),,debugging) ## All tests; ends with "N passed, N faile
 test-quick: guest ## All tests but what takes long: the checks of the tree and of the set-up among it
 	@tests/run
 
+.PHONY: test-all
+test-all: guest $(if $(SUITE),,debugging) ## All tests, and then make stress; with KERNEL=debug all of it on that kernel
+	@status=0; tests/run --check || status=$$?; $(stress) || status=$$?; exit $$status
+
 .PHONY: seed
 seed: guest ## Break each behaviour of docs/behaviour.md, and see its tests fail
 	@tests/seed
@@ -62,10 +66,12 @@ seed: guest ## Break each behaviour of docs/behaviour.md, and see its tests fail
 check: setup ## Format, lints and documentation of all languages, and the floors' rules
 	@scripts/check
 
+stress = scripts/in-root tests/run_stress.py $(and $(STRESS_SECONDS),--seconds=$(STRESS_SECONDS)) \
+	$(and $(SEED),--seed=$(SEED)) $(and $(TOPOLOGY),--topology=$(TOPOLOGY))
+
 .PHONY: stress
-stress: guest ## Random calls by many threads, long (STRESS_SECONDS for each row, SEED, TOPOLOGY)
-	@scripts/in-root tests/run_stress.py $(and $(STRESS_SECONDS),--seconds=$(STRESS_SECONDS)) \
-		$(and $(SEED),--seed=$(SEED)) $(and $(TOPOLOGY),--topology=$(TOPOLOGY))
+stress: guest ## Random calls by many threads, long, and a million exchanges (STRESS_SECONDS, SEED, TOPOLOGY)
+	@$(stress)
 
 .PHONY: boots
 boots: guest ## Boot, exchange two bytes, power off, 20 times (N=NUMBER): all the same

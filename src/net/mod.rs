@@ -16,7 +16,7 @@
 //! | `timer.rs` | the timer of a socket |
 //! | `charge.rs` | the memory that a socket has under way |
 //! | `sock_queue.rs` | a queue of sockets that does not allocate |
-//! | `message.rs` | `struct msghdr` of a send and of a receive |
+//! | `message.rs`, `control.rs` | `struct msghdr` of a send and of a receive, control messages |
 //! | `zerocopy.rs` | sending from the caller's memory, and the error queue |
 //! | `wait.rs`, `timeout.rs` | sleeping until a stated need is met |
 //! | `trace.rs` | tracepoints |
@@ -44,6 +44,7 @@
 
 pub(crate) mod capability;
 pub(crate) mod charge;
+pub(crate) mod control;
 pub(crate) mod datagram;
 pub(crate) mod diag;
 pub(crate) mod errno;

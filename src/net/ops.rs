@@ -141,6 +141,12 @@ pub(crate) trait Operations: Protocol {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// `SO_PEEK_OFF` was set to `value`; below zero it is off. To store it with
+    /// [`Sock::set_peek_offset`] is up to this function.
+    fn peek_offset_set(_sock: &Sock<Self>, _value: i32) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// `SO_RCVBUF` was set, to `bytes`. What it reads is twice of that; [`Sock::set_receive_buffer`]
     /// changes it.
     ///
@@ -206,6 +212,7 @@ pub(super) fn table<T: Operations>(
         sendmsg: either!(HAS_SEND, sendmsg::<T>, sock_no_sendmsg),
         recvmsg: either!(HAS_RECEIVE, recvmsg::<T>, sock_no_recvmsg),
         mmap: Some(bindings::sock_no_mmap),
+        set_peek_off: T::HAS_PEEK_OFFSET_SET.then_some(set_peek_off::<T>),
         set_rcvlowat: T::HAS_SET_RECEIVE_LOW_WATER.then_some(set_rcvlowat::<T>),
         set_rcvbuf: T::HAS_RECEIVE_BUFFER_SET.then_some(set_rcvbuf::<T>),
         ..Default::default()
@@ -539,4 +546,17 @@ unsafe extern "C" fn set_rcvbuf<T: Operations>(sk: *mut bindings::sock, value: c
     let sock = unsafe { Sock::<T>::from_raw(sk) };
     // The value was doubled for what buffers need beside what is in them.
     T::receive_buffer_set(sock, u32::try_from(value).unwrap_or(0) / 2);
+}
+
+/// `set_peek_off` of `struct proto_ops`.
+///
+/// # Safety
+///
+/// To be called by the socket layer, for a `struct sock` of the family of `T`.
+unsafe extern "C" fn set_peek_off<T: Operations>(sk: *mut bindings::sock, value: c_int) -> c_int {
+    from_result(|| {
+        // SAFETY: The socket layer gives the `struct sock` of a `struct socket` of the family.
+        let sock = unsafe { Sock::<T>::from_raw(sk) };
+        T::peek_offset_set(sock, value).map(|()| 0)
+    })
 }

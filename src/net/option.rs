@@ -29,6 +29,8 @@ use zerocopy_derive::{
 pub(crate) mod socket {
     use super::bindings;
 
+    /// A receive tells how much is left.
+    pub(crate) const INQ: i32 = bindings::SO_INQ as i32;
     /// `MSG_ZEROCOPY` has an effect.
     pub(crate) const ZEROCOPY: i32 = bindings::SO_ZEROCOPY as i32;
 }

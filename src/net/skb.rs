@@ -442,6 +442,18 @@ impl<'a> SkBuffMut<'a> {
     }
 }
 
+impl SkBuffMut<'_> {
+    /// Adds all of the payload of another buffer, as [`SkBuffMut::append_range`] does. It arrived when
+    /// that did.
+    pub(crate) fn append_all(&mut self, other: &SkBuff) -> bool {
+        let added = self.append_range(other, 0, other.len());
+        if added {
+            self.set_arrival(other.arrival());
+        }
+        added
+    }
+}
+
 impl Deref for SkBuffMut<'_> {
     type Target = SkBuff;
 

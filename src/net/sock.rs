@@ -389,6 +389,27 @@ impl<P: Protocol> Sock<P> {
         unsafe { atomic_store(addr_of_mut!((*self.as_raw()).sk_rcvbuf), value, Relaxed) };
     }
 
+    /// Where the next `MSG_PEEK` begins, in bytes from the first that was not read: `None` if each
+    /// begins there (`SO_PEEK_OFF`).
+    pub(crate) fn peek_offset(&self) -> Option<usize> {
+        // SAFETY: By the type invariants, `sk` is valid; all accesses are atomic.
+        let value = unsafe { atomic_load(addr_of_mut!((*self.as_raw()).sk_peek_off), Relaxed) };
+        usize::try_from(value).ok()
+    }
+
+    /// Sets what [`Sock::peek_offset`] reads: `None` if `value` is below zero.
+    pub(crate) fn set_peek_offset(&self, value: i32) {
+        // SAFETY: By the type invariants, `sk` is valid; all accesses are atomic.
+        unsafe { atomic_store(addr_of_mut!((*self.as_raw()).sk_peek_off), value, Relaxed) };
+    }
+
+    /// Sets where the next `MSG_PEEK` begins, if `SO_PEEK_OFF` is in use. The caller owns the socket.
+    pub(crate) fn move_peek_offset(&self, offset: usize) {
+        if self.peek_offset().is_some() {
+            self.set_peek_offset(i32::try_from(offset).unwrap_or(i32::MAX));
+        }
+    }
+
     /// How long a receive may sleep (`SO_RCVTIMEO`).
     pub(crate) fn receive_timeout(&self, nonblocking: bool) -> Timeout {
         if nonblocking {

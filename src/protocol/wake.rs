@@ -60,8 +60,9 @@ pub(crate) struct Ask {
     pub(crate) done: usize,
     /// Whether it wants all of `len`, whatever `SO_RCVLOWAT` is (`MSG_WAITALL`).
     pub(crate) wait_all: bool,
-    /// Whether it leaves in the queue what it sees, and so cannot make room (`MSG_PEEK`).
-    pub(crate) peek: bool,
+    /// Where it begins, if it leaves in the queue what it sees, and so cannot make room (`MSG_PEEK`):
+    /// so many bytes behind the first.
+    pub(crate) peek: Option<usize>,
 }
 
 impl From<usize> for Ask {
@@ -72,7 +73,7 @@ impl From<usize> for Ask {
             target: len,
             done: 0,
             wait_all: true,
-            peek: false,
+            peek: None,
         }
     }
 }
@@ -85,21 +86,30 @@ impl Ask {
 
     /// How much has to be queued before it is worth to go on. At least 1.
     pub(crate) fn need(&self, window: u32) -> usize {
-        if self.peek {
-            // It waits for what the queue can hold.
-            self.wanted().clamp(1, window.max(1) as usize)
-        } else {
-            need(self.wanted(), window)
+        match self.peek {
+            // It waits for what the queue can hold behind that place.
+            Some(skip) => {
+                let most = (window as usize).saturating_sub(skip).max(1);
+                skip.saturating_add(self.wanted().clamp(1, most))
+            }
+            None => need(self.wanted(), window),
         }
     }
 
     /// Why it is to be woken when its need is met: because nothing is left to be waited for, or
     /// because the window holds no more.
     pub(crate) fn reason(&self, window: u32) -> WakeReason {
-        if self.wanted() > window as usize {
+        if self.peek.unwrap_or(0).saturating_add(self.wanted()) > window as usize {
             WakeReason::Window
         } else {
             WakeReason::Target
+        }
+    }
+
+    /// Takes note of `bytes` that another call has taken out of the queue.
+    pub(crate) fn taken(&mut self, bytes: usize) {
+        if let Some(skip) = &mut self.peek {
+            *skip = skip.saturating_sub(bytes);
         }
     }
 

@@ -6,6 +6,7 @@
 //! well, whatever the size of packets. Small packets are copied into the room at the tail.
 
 use crate::net::{
+    control::Arrival,
     gfp::accounted,
     skb::SkBuff,
     skb_queue::SkBuffQueue, //
@@ -68,7 +69,7 @@ impl ByteQueue {
     pub(super) fn append(&mut self, other: &mut ByteQueue) {
         // What arrived while a task owned the socket may be a byte, each time.
         let merged = match (self.buffers.back_mut(), other.buffers.front()) {
-            (Some(mut tail), Some(first)) => tail.append_range(first, 0, first.len()),
+            (Some(mut tail), Some(first)) => tail.append_all(first),
             _ => false,
         };
         if merged {
@@ -119,6 +120,19 @@ impl ByteQueue {
             }
         }
         copied
+    }
+
+    /// When the byte arrived that stands `offset` bytes behind the first, or one that was gathered
+    /// behind it.
+    pub(super) fn arrival_of(&self, offset: usize) -> Arrival {
+        let mut end = 0;
+        self.buffers
+            .iter()
+            .find(|buffer| {
+                end += buffer.len();
+                self.consumed + offset < end
+            })
+            .map_or(Arrival::NOT_NOTED, SkBuff::arrival)
     }
 
     /// Takes up to `at_most` bytes out without looking at them.

@@ -110,6 +110,7 @@ impl Receiver for Context {
         header: &Header,
         payload: &mut Incoming,
     ) -> bool {
+        payload.set_arrival(to.arrival());
         // Nothing that is dropped here is counted: the counters tell of what a device brings.
         match to.lock_bh() {
             Bh::Free(mut state) => {
@@ -169,6 +170,7 @@ impl Context {
 
 /// A packet for the connection of `sock` arrived. BH.
 fn packet(sock: &Sock<Vsock>, header: &Header, payload: &mut Incoming) {
+    payload.set_arrival(sock.arrival());
     let dropped = match sock.lock_bh() {
         Bh::Free(mut state) => state.packet(sock, header, |queue| queue.push(header, payload)),
         Bh::Busy(mut backlog) => backlog.packet(sock, header, payload),

@@ -68,7 +68,7 @@ impl Supply for Level {
         let (available, window) = (self.usable(), self.window.load(Relaxed));
         if available >= ask.need(window) {
             Some(ask.reason(window))
-        } else if available > 0 && !ask.peek && self.stalled.load(Relaxed) {
+        } else if available > 0 && ask.peek.is_none() && self.stalled.load(Relaxed) {
             Some(WakeReason::Stalled)
         } else {
             None

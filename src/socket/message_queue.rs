@@ -8,6 +8,7 @@
 //! number of frames and buffers.
 
 use crate::net::{
+    control::Arrival,
     gfp::accounted,
     skb::{
         SkBuff,
@@ -118,6 +119,8 @@ pub(super) struct Message {
     pub(super) record: bool,
     /// How many of its ends, none or one, came without payload.
     pub(super) empty_ends: u32,
+    /// When its end arrived, or one that was gathered behind it.
+    pub(super) arrival: Arrival,
 }
 
 /// A queue of received messages.
@@ -237,9 +240,7 @@ impl MessageQueue {
         if let (Some(mut tail), Some(first)) = (self.buffers.back_mut(), other.buffers.front()) {
             let both = [Content::of(&tail), Content::of(first)];
             let offset = tail.len();
-            if matches!(both, [Content::Frames, Content::Frames])
-                && tail.append_range(first, 0, first.len())
-            {
+            if matches!(both, [Content::Frames, Content::Frames]) && tail.append_all(first) {
                 drop(other.buffers.pop_front());
                 if other.buffers.is_empty() {
                     open = open.map(|frame| OpenFrame {
@@ -265,6 +266,7 @@ impl MessageQueue {
             fault: false,
             record: false,
             empty_ends: 0,
+            arrival: Arrival::NOT_NOTED,
         };
         let mut offset = self.consumed;
         for buffer in self.buffers.iter() {
@@ -280,6 +282,7 @@ impl MessageQueue {
                 if let Some(MessageEnd { record }) = piece.end {
                     message.record = record;
                     message.empty_ends = u32::from(piece.len == 0);
+                    message.arrival = buffer.arrival();
                     return Some(message);
                 }
                 offset = piece.next();

@@ -249,6 +249,10 @@ impl Operations for Vsock {
         Ok(())
     }
 
+    fn peek_offset_set(sock: &Sock<Self>, value: i32) -> Result {
+        options::peek_offset_set(sock, value)
+    }
+
     fn receive_buffer_set(sock: &Sock<Self>, bytes: u32) {
         options::receive_buffer_set(sock, bytes);
     }

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::net::{
     errno::{
-        ENOPROTOOPT, //
+        ENOPROTOOPT,
+        EOPNOTSUPP, //
     },
     guard::Bh,
     option::{
@@ -54,6 +55,8 @@ pub(super) struct Options {
     largest_buffer: Atomic<u32>,
     /// In milliseconds.
     connect_timeout: Atomic<u32>,
+    /// A receive tells how much is left (`SO_INQ`).
+    inq: Atomic<bool>,
 }
 
 impl Options {
@@ -71,6 +74,7 @@ impl Options {
             buffer_max: Atomic::new(Self::DEFAULT_BUFFER),
             largest_buffer: Atomic::new(Self::DEFAULT_BUFFER),
             connect_timeout: Atomic::new(Self::DEFAULT_CONNECT_TIMEOUT_MS),
+            inq: Atomic::new(false),
         }
     }
 
@@ -85,6 +89,7 @@ impl Options {
             buffer_max: copy(&self.buffer_max),
             largest_buffer: Atomic::new(buffer_size),
             connect_timeout: copy(&self.connect_timeout),
+            inq: Atomic::new(false),
         }
     }
 
@@ -104,6 +109,11 @@ impl Options {
         self.largest_buffer.store(largest, Relaxed);
         // SO_RCVBUF is another name of the same, in the socket layer's measure.
         sock.set_receive_buffer(size.saturating_mul(2));
+    }
+
+    /// Whether a receive tells in a control message how much is left (`SO_INQ`).
+    pub(super) fn tells_what_is_left(&self) -> bool {
+        self.inq.load(Relaxed)
     }
 
     /// The largest size that the receive buffer ever had, in bytes: what was granted once stays
@@ -187,14 +197,19 @@ pub(super) fn set(sock: &Sock<Vsock>, level: i32, name: i32, value: &OptionValue
 ///
 /// # Errors
 ///
-/// `EINVAL` for what is neither 0 nor 1, or cut short; `EFAULT`.
+/// `EINVAL` for what is neither 0 nor 1, or cut short, and for `SO_INQ` of what is no stream; `EFAULT`.
 pub(super) fn set_of_socket(
     sock: &Sock<Vsock>,
     name: i32,
     value: &OptionValue<'_>,
 ) -> Result<bool> {
     // Datagrams are copied when they are sent.
-    if name != socket::ZEROCOPY || sock.kind() == SocketKind::DGRAM {
+    let is_ours = match name {
+        socket::ZEROCOPY => sock.kind() != SocketKind::DGRAM,
+        socket::INQ => true,
+        _ => false,
+    };
+    if !is_ours {
         return Ok(false);
     }
     let on = match value.read::<i32>()? {
@@ -202,9 +217,28 @@ pub(super) fn set_of_socket(
         1 => true,
         _ => return Err(EINVAL),
     };
-    let state = sock.lock();
-    sock.set_zerocopy(&state, on);
+    if name == socket::ZEROCOPY {
+        let state = sock.lock();
+        sock.set_zerocopy(&state, on);
+    } else if sock.kind() == SocketKind::STREAM {
+        sock.shared().options.inq.store(on, Relaxed);
+    } else {
+        return Err(EINVAL);
+    }
     Ok(true)
+}
+
+/// `SO_PEEK_OFF`, for streams.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` for other sockets: each look shows the first message.
+pub(super) fn peek_offset_set(sock: &Sock<Vsock>, value: i32) -> Result {
+    if sock.kind() != SocketKind::STREAM {
+        return Err(EOPNOTSUPP);
+    }
+    sock.set_peek_offset(value);
+    Ok(())
 }
 
 /// `SO_RCVBUF` was set to `bytes`, by generic code that owns the socket.

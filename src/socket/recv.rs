@@ -15,6 +15,7 @@ use super::{
     Vsock, //
 };
 use crate::net::{
+    control::Arrival,
     errno::{
         EOPNOTSUPP, //
     },
@@ -62,6 +63,8 @@ struct Call<'a, 'm> {
     done: usize,
     /// The caller's memory took less than was there.
     fault: bool,
+    /// When the last of the bytes had arrived, if that is noted.
+    arrival: Arrival,
 }
 
 /// `recv(2)` on a stream.
@@ -97,6 +100,7 @@ pub(super) fn receive(
         target: wake::target(len, wait_all, sock.receive_low_water()),
         done: 0,
         fault: false,
+        arrival: Arrival::NOT_NOTED,
     };
     let mut state = sock.lock();
     state.connected()?;
@@ -122,7 +126,15 @@ pub(super) fn receive(
         call.wait(&mut state, &mut timeout)?
     };
     call.help_next(&mut state)?;
-    call.result(reason)
+    let received = call.result(reason)?;
+    let (arrival, left) = (call.arrival, state.connected()?.queue.len());
+    // The caller's memory is not touched with the socket owned for no reason.
+    drop(state);
+    if received > 0 {
+        message.put_arrival(sock, arrival);
+    }
+    message.put_left(left, sock.shared().options.tells_what_is_left());
+    Ok(received)
 }
 
 impl Call<'_, '_> {
@@ -138,14 +150,22 @@ impl Call<'_, '_> {
             target: self.target,
             done: self.done,
             wait_all: self.wait_all,
-            peek: self.mode == Mode::Peek,
+            peek: (self.mode == Mode::Peek).then(|| self.skip()),
+        }
+    }
+
+    /// How many bytes it passes over: those of earlier looks, with `SO_PEEK_OFF`.
+    fn skip(&self) -> usize {
+        match self.mode {
+            Mode::Peek => self.sock.peek_offset().unwrap_or(0),
+            Mode::Take | Mode::Discard => 0,
         }
     }
 
     /// Whether nothing is queued and nothing more will come.
     fn is_at_end(&self, state: &mut State) -> Result<bool> {
         let link = state.connected()?;
-        Ok(link.queue.is_empty() && link.wire.receive_ended())
+        Ok(link.queue.len() <= self.skip() && link.wire.receive_ended())
     }
 
     /// How many bytes have to be queued before it is worth to go on.
@@ -162,26 +182,43 @@ impl Call<'_, '_> {
     /// Takes what is there.
     fn take(&mut self, state: &mut State) -> Result {
         let link = state.connected()?;
-        let wanted = (self.len - self.done).min(link.queue.len());
+        let skip = self.skip();
         let queue = link.queue.bytes()?;
+        let wanted = (self.len - self.done).min(queue.len().saturating_sub(skip));
+        if wanted > 0 && self.sock.wants_arrival() {
+            self.arrival = queue.arrival_of(skip + wanted - 1);
+        }
         let taken = match self.mode {
             Mode::Take => queue.read(self.message.dest(), wanted),
-            Mode::Peek => queue.peek(0, self.message.dest(), wanted),
+            Mode::Peek => queue.peek(skip, self.message.dest(), wanted),
             Mode::Discard => queue.discard(wanted),
         };
         self.done += taken;
         self.fault = taken < wanted;
         if self.mode == Mode::Peek {
-            // There is no second look: it would show the same bytes.
+            // There is no second look: it would show the same bytes, or ones behind a gap.
             self.target = self.done;
+            self.sock.move_peek_offset(skip + taken);
             return Ok(());
         }
+        self.moved_peekers(taken);
         // The queue holds no more than the credit, which is a `u32`.
         if link.wire.read(taken as u32, self.sock.receive_low_water()) {
             link.send_credit(self.sock);
         }
         state.settle(self.sock, false);
         Ok(())
+    }
+
+    /// `taken` bytes were taken out of the queue: whoever looks at what lies behind them has less to
+    /// pass over.
+    fn moved_peekers(&self, taken: usize) {
+        if let Some(offset) = self.sock.peek_offset() {
+            self.sock.move_peek_offset(offset.saturating_sub(taken));
+            let readers = &self.sock.shared().published.readers;
+            readers.revise(&|ask| ask.taken(taken));
+            readers.wake_when_free(self.sock);
+        }
     }
 
     /// Sleeps until the call is over. Returns what to fail with if there is no byte to return.
@@ -239,7 +276,7 @@ impl Call<'_, '_> {
     ) -> Result<bool> {
         let link = state.connected()?;
         if less {
-            turn.set_need(self.need(link).min(link.queue.len()).max(1));
+            turn.set_need(self.need(link).min(link.queue.len()).max(self.skip() + 1));
         }
         let ready = turn.ready();
         if ready {

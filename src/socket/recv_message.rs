@@ -14,6 +14,7 @@ use super::{
     Vsock, //
 };
 use crate::net::{
+    control::Arrival,
     errno::{
         EOPNOTSUPP, //
     },
@@ -35,6 +36,8 @@ struct Call<'a, 'm> {
     flags: MsgFlags,
     /// What the caller has room for, in bytes.
     len: usize,
+    /// When the end of the message had arrived, if that is noted.
+    arrival: Arrival,
 }
 
 /// `recv(2)` on a socket that keeps the boundaries of messages.
@@ -62,6 +65,7 @@ pub(super) fn receive(
         message,
         flags,
         len,
+        arrival: Arrival::NOT_NOTED,
     };
     let mut state = sock.lock();
     state.connected()?;
@@ -87,6 +91,10 @@ pub(super) fn receive(
         // What they need room for was measured before this message was taken.
         call.make_room(&mut state)?;
     }
+    let arrival = call.arrival;
+    // The caller's memory is not touched with the socket owned for no reason.
+    drop(state);
+    message.put_arrival(sock, arrival);
     Ok(received)
 }
 
@@ -111,6 +119,7 @@ impl Call<'_, '_> {
         let Some(taken) = taken else {
             return Ok(None);
         };
+        self.arrival = taken.arrival;
         if !is_peek {
             // The queue holds no more than the credit, which is a `u32`.
             link.wire.read_message(taken.len as u32, taken.empty_ends);

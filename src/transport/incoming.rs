@@ -3,6 +3,7 @@
 //! The payload of a received packet, in the buffer that it arrived in.
 
 use crate::net::{
+    control::Arrival,
     receive_buffer::ReceiveBuffer,
     skb::{
         SkBuff,
@@ -18,6 +19,7 @@ use crate::protocol::packet::HEADER_LEN;
 pub(crate) struct Incoming {
     place: Place,
     len: usize,
+    arrival: Arrival,
 }
 
 enum Place {
@@ -34,6 +36,7 @@ impl Incoming {
     pub(super) const NOTHING: Incoming = Incoming {
         place: Place::Nowhere,
         len: 0,
+        arrival: Arrival::NOT_NOTED,
     };
 
     /// `len` bytes of payload behind the header in `buffer`.
@@ -41,6 +44,7 @@ impl Incoming {
         Incoming {
             place: Place::Device(buffer),
             len,
+            arrival: Arrival::NOT_NOTED,
         }
     }
 
@@ -49,6 +53,7 @@ impl Incoming {
         Incoming {
             len: buffer.len(),
             place: Place::Local(buffer),
+            arrival: Arrival::NOT_NOTED,
         }
     }
 
@@ -57,29 +62,40 @@ impl Incoming {
         self.len
     }
 
+    /// Notes when it arrived. Buffers that the payload gets into tell of it.
+    pub(crate) fn set_arrival(&mut self, arrival: Arrival) {
+        self.arrival = arrival;
+    }
+
     /// Copies the payload to the end of `tail`, if there is room for all of it.
     pub(crate) fn copy_to(&self, tail: &mut SkBuffMut<'_>) -> bool {
-        match &self.place {
+        let copied = match &self.place {
             Place::Device(buffer) => buffer.append_to(HEADER_LEN, self.len, tail),
             Place::Local(buffer) => tail.append_range(buffer, 0, self.len),
             Place::Nowhere => false,
+        };
+        if copied {
+            tail.set_arrival(self.arrival);
         }
+        copied
     }
 
     /// Takes the buffer with the payload in it; `None` if it was taken before, or if the payload
     /// would not end within it.
     pub(crate) fn take(&mut self) -> Option<SkBuff> {
-        match core::mem::replace(&mut self.place, Place::Nowhere) {
+        let mut buffer = match core::mem::replace(&mut self.place, Place::Nowhere) {
             Place::Device(buffer) => match buffer.into_payload(HEADER_LEN, self.len) {
-                Ok(payload) => Some(payload),
+                Ok(payload) => payload,
                 Err(buffer) => {
                     self.place = Place::Device(buffer);
-                    None
+                    return None;
                 }
             },
-            Place::Local(buffer) => Some(buffer),
-            Place::Nowhere => None,
-        }
+            Place::Local(buffer) => buffer,
+            Place::Nowhere => return None,
+        };
+        buffer.set_arrival(self.arrival);
+        Some(buffer)
     }
 
     /// What is left for the device: its buffer, unless the payload took it.

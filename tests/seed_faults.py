@@ -7,7 +7,7 @@ usage: tests/seed_faults.py MAKE-ARGUMENT... (what the kernel's tree is built wi
 
 Each batch of faults goes into a module of its own; all modules are loaded in turn in
 the same boot. Runs in the build root; "make seed" is what a person types, with
-SUITE=BATCH for one of them.
+SUITE=BATCH or SUITE=ONE,ANOTHER for some of them.
 """
 
 import concurrent.futures

@@ -120,8 +120,11 @@ impl Backlog {
                     queue.append(deferred);
                 }
             });
-            if let Some(reason) = dropped.filter(|_| !is_local) {
-                sock.shared().context.count_drop(reason);
+            let context = &sock.shared().context;
+            match dropped {
+                Some(_) if is_local => context.count_local_drop(&header),
+                Some(reason) => context.count_drop(reason),
+                None => {}
             }
         }
         // What was not delivered is dropped.

@@ -25,6 +25,7 @@ use crate::protocol::{
         Cid,
         Flow, //
     },
+    packet::Header,
     reason::DropReason,
     wake::WakeReason, //
 };
@@ -75,6 +76,8 @@ pub(crate) struct Context {
     polled: Atomic<u64>,
     /// Datagrams for which their receiver had no room.
     dropped_datagrams: Atomic<u64>,
+    /// Payload of connections over loopback that came when there was none any more.
+    dropped_local: Atomic<u64>,
     #[pin]
     device: SpinLockBh<Option<Arc<Device<Context>>>>,
 }
@@ -98,6 +101,7 @@ impl Context {
                 woken: [const { [const { Atomic::new(0) }; WakeReason::COUNT] }; Call::NAMES.len()],
                 polled: Atomic::new(0),
                 dropped_datagrams: Atomic::new(0),
+                dropped_local: Atomic::new(0),
                 device <- SpinLockBh::new(None, c"rvsock device", static_lock_class!()),
             }),
             GFP_KERNEL,
@@ -166,6 +170,15 @@ impl Context {
         self.stalled.fetch_add(1, Relaxed);
     }
 
+    /// Counts a packet over loopback that was dropped, if it had payload. The sender was told, as it
+    /// always is; what has none passes another packet that ends the connection, as a matter of
+    /// course. So neither is a case of a [`DropReason`], which tell of what a device brings.
+    pub(super) fn count_local_drop(&self, header: &Header) {
+        if header.len > 0 {
+            self.dropped_local.fetch_add(1, Relaxed);
+        }
+    }
+
     /// Counts a datagram for which its receiver had no room.
     pub(super) fn count_dropped_datagram(&self) {
         self.dropped_datagrams.fetch_add(1, Relaxed);
@@ -191,6 +204,8 @@ impl Context {
         }
         let dropped = self.dropped_datagrams.load(Relaxed);
         writeln!(out, "dropped_datagram {dropped}")?;
+        let dropped = self.dropped_local.load(Relaxed);
+        writeln!(out, "dropped_loopback {dropped}")?;
         for (call, counts) in Call::NAMES.iter().zip(&self.woken) {
             for (reason, count) in WakeReason::NAMES.iter().zip(counts) {
                 writeln!(out, "woken_{call}_{reason} {}", count.load(Relaxed))?;

@@ -111,21 +111,23 @@ impl Receiver for Context {
         payload: &mut Incoming,
     ) -> bool {
         payload.set_arrival(to.arrival());
-        // Nothing that is dropped here is counted: the counters tell of what a device brings.
-        match to.lock_bh() {
+        let (dropped, connected) = match to.lock_bh() {
             Bh::Free(mut state) => {
                 let credit = from.shared().credit();
                 let header = Header { credit, ..*header };
-                let _ = state.packet(to, &header, |queue| queue.push(&header, payload));
-                matches!(state.stage, Stage::Connected(_))
+                let dropped = state.packet(to, &header, |queue| queue.push(&header, payload));
+                (dropped, matches!(state.stage, Stage::Connected(_)))
             }
             Bh::Busy(mut backlog) => {
                 let credit = from.shared().credit();
                 let header = Header { credit, ..*header };
-                let _ = backlog.packet(to, &header, payload);
-                true
+                (backlog.packet(to, &header, payload), true)
             }
+        };
+        if dropped.is_some() {
+            to.shared().context.count_local_drop(header);
         }
+        connected
     }
 
     fn count_drop(&self, reason: DropReason) {

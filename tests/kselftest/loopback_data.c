@@ -268,6 +268,33 @@ TEST_F(pair, sender_owns_its_socket)
 	munmap(page, sizeof(source));
 }
 
+/* What is sent when the other end has closed is lost: the sender is told, and it is counted. */
+TEST_F(pair, sent_after_the_close)
+{
+	struct caller caller = {
+		.fd = self->from, .call = call_send_without_touching,
+		.len = 4096, .flags = MSG_NOSIGNAL,
+	};
+	long counted = module_counter("dropped_loopback");
+	uint8_t *page, source[4096] = { 0 };
+	int fault = faulting_page(&page);
+
+	ASSERT_LE(0, fault);
+	caller.data = page;
+	ASSERT_TRUE(caller_start(&caller));
+	ASSERT_FALSE(caller_is_done(&caller));
+	ASSERT_EQ(0, close(self->to));
+	self->to = -1;
+	ASSERT_EQ(0, provide_page(fault, page, source));
+	ASSERT_TRUE(caller_join(&caller));
+	EXPECT_EQ(-1, caller.result);
+	EXPECT_EQ(ECONNRESET, caller.error);
+	if (counted >= 0)
+		EXPECT_EQ(counted + 1, module_counter("dropped_loopback"));
+	close(fault);
+	munmap(page, sizeof(source));
+}
+
 /* Both at once: each waits for a page while the other end sends to it. */
 TEST_F(pair, both_own_their_sockets)
 {

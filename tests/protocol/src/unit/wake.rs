@@ -3,7 +3,7 @@
 //! When a reader wakes, and when the peer hears of free space.
 
 use crate::protocol::credit::ReceiveCredit;
-use crate::protocol::wake;
+use crate::protocol::wake::{self, Ask, WakeReason};
 
 #[test]
 fn the_window_is_what_both_ends_hold() {
@@ -46,6 +46,44 @@ fn within_the_window_all_is_needed_at_once() {
     ] {
         assert_eq!(wake::need(wanted, window), need, "{wanted} in {window}");
     }
+}
+
+#[test]
+fn what_is_asked_for_and_what_there_is_room_for_make_the_need() {
+    let ask = Ask { done: 150, ..Ask::from(200) };
+    // 50 bytes are left, and then nothing.
+    assert_eq!((ask.need(100), ask.reason(100)), (50, WakeReason::Target));
+    assert_eq!((ask.need(50), ask.reason(50)), (50, WakeReason::Target));
+    assert_eq!((ask.need(40), ask.reason(40)), (20, WakeReason::Window));
+    let over = Ask { done: 200, ..ask };
+    assert_eq!((over.need(40), over.reason(40)), (1, WakeReason::Target));
+    // Who cannot make room waits for all of it.
+    let peek = Ask { done: 0, peek: true, ..ask };
+    assert_eq!((peek.need(100), peek.reason(100)), (100, WakeReason::Window));
+    assert_eq!((peek.need(300), peek.reason(300)), (200, WakeReason::Target));
+    assert_eq!(peek.need(0), 1);
+}
+
+#[test]
+fn a_lower_mark_binds_a_sleeping_call_and_a_higher_one_does_not() {
+    let mut ask = Ask { target: 100, wait_all: false, ..Ask::from(200) };
+    for (low_water, target) in [(150, 100), (60, 60), (90, 60), (0, 1), (5, 1)] {
+        ask.lower(low_water);
+        assert_eq!(ask.target, target);
+    }
+    // What wants all of it has no mark.
+    let mut all = Ask::from(200);
+    all.lower(10);
+    assert_eq!(all.target, 200);
+}
+
+#[test]
+fn each_reason_has_its_name() {
+    for (number, reason) in WakeReason::ALL.into_iter().enumerate() {
+        assert_eq!(reason as usize, number);
+    }
+    assert_eq!(WakeReason::NAMES[WakeReason::Timeout as usize], "timeout");
+    assert_eq!(WakeReason::NAMES[WakeReason::Target as usize], "target");
 }
 
 #[test]

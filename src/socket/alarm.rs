@@ -121,6 +121,11 @@ impl State {
         self.ask_for_credit(sock);
     }
 
+    /// A message was sent: whoever has no room for the next one asks at once.
+    pub(super) fn found_credit(&mut self) {
+        self.alarms.asked = false;
+    }
+
     /// A sender that does not wait found no credit: the peer is asked for it now, and again later;
     /// not with every call, which may come in any number.
     pub(super) fn found_no_credit(&mut self, sock: &Sock<Vsock>) {

@@ -99,10 +99,12 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
     } else if timeout.is_zero() {
         return Err(would_block(sock, &mut state, len));
     } else {
-        writers.with_turn(len.max(1), |turn| {
+        let result = writers.with_turn(len.max(1), |turn| {
             wait_for_room(sock, &mut state, turn, len, &mut timeout)?;
             transmit(sock, &mut state, &mut outgoing)
-        })?;
+        });
+        ask_for_next(sock, &mut state);
+        result?;
     }
     let used_up = state
         .connected()
@@ -148,10 +150,18 @@ fn has_room(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>, len: usize) -> Res
 
 /// What a call fails with that does not wait. Pollers are told when there is room for as much.
 fn would_block(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>, len: usize) -> Error {
-    state.writable_at = len.max(1);
+    state.writable_at = state.writable_at.max(len);
     state.settle(sock, false);
     state.found_no_credit(sock);
     EAGAIN
+}
+
+/// A turn has ended. The peer goes on being asked for what the next one waits for, if there is one.
+fn ask_for_next(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>) {
+    if sock.shared().published.writers.has_sleepers() {
+        // How much that is is not known here, but no more than all that there can be.
+        state.ask_until_credit_comes(sock, usize::MAX);
+    }
 }
 
 /// Sleeps until it is this call's turn and there is room for its message.
@@ -171,7 +181,6 @@ fn wait_for_room(
         let has_room = has_room(sock, state, len)?;
         // What was found may be more than was published.
         state.settle(sock, false);
-        turn.set_need(len.max(1));
         if has_room && (turn.ready() || len == 0) {
             return Ok(());
         }
@@ -191,6 +200,7 @@ fn wait_for_room(
 /// Sends a message for which there is room.
 fn transmit(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>, message: &mut Outgoing) -> Result {
     state.writable_at = 1;
+    state.found_credit();
     let mut left = message.len;
     while let Some(packet) = message.packets.pop_front() {
         left -= packet.len();

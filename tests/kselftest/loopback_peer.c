@@ -10,6 +10,12 @@
  * "sink-after-shutdown" ends its own direction first and then reads. And "buffer
  * SIZE COMMAND" is the command with a buffer of that size on this side.
  *
+ * And it has a service for SOCK_SEQPACKET, which the first message commands:
+ * "echo"; "send COUNT LEN" (each with MSG_EOR that has an odd number); "fill LEN"
+ * sends until no more is taken; "abandon LEN" gives one message up and closes;
+ * "count" reads to the end and answers with how much came; "dial PORT" connects and
+ * echoes there.
+ *
  * The suite reaches the services at CID, which RVSOCK_PEER_CID tells it: 1, or
  * the guest's own where it has a device. The exit status is the suite's.
  * RVSOCK_PEER_STATS names a file that gets a line for each connection.
@@ -208,6 +214,93 @@ static void dial(struct served *asking, const char *command)
 	put(asking, line, strlen(line));
 }
 
+/* One message; 0 at the end, for an empty one, and after a failure. */
+static ssize_t get_message(struct served *served, int *flags)
+{
+	struct iovec iov = { .iov_base = served->buffer, .iov_len = BUFFER };
+	struct msghdr header = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t got = recvmsg(served->fd, &header, 0);
+
+	*flags = header.msg_flags & MSG_EOR;
+	return got;
+}
+
+static void echo_messages(struct served *served)
+{
+	ssize_t got;
+	int flags;
+
+	while ((got = get_message(served, &flags)) > 0)
+		if (send(served->fd, served->buffer, got, flags) != got)
+			return;
+}
+
+/* Send until nothing more is taken for a while. */
+static void fill(struct served *served, size_t len)
+{
+	for (int idle = 0; idle < 50;) {
+		if (send(served->fd, served->buffer, len, MSG_DONTWAIT) == (ssize_t)len) {
+			idle = 0;
+		} else {
+			idle++;
+			usleep(10000);
+		}
+	}
+}
+
+static void dial_for_messages(struct served *asking, unsigned int port)
+{
+	struct served served = {
+		.fd = vsock_seqpacket(0), .buffer = asking->buffer,
+	};
+	const char *result = "ok";
+
+	if (vsock_connect(served.fd, vsock_peer_cid(), port))
+		result = strerrordesc_np(errno);
+	else
+		echo_messages(&served);
+	close(served.fd);
+	send(asking->fd, result, strlen(result), 0);
+}
+
+static void serve_messages(struct served *served)
+{
+	unsigned long count, len;
+	unsigned int port;
+	char line[64];
+	int flags;
+	ssize_t got = recv(served->fd, line, sizeof(line) - 1, 0);
+
+	line[got > 0 ? got : 0] = '\0';
+	pattern_fill(served->buffer, BUFFER, 0);
+	if (!strcmp(line, "echo")) {
+		echo_messages(served);
+	} else if (sscanf(line, "send %lu %lu", &count, &len) == 2 && len <= BUFFER) {
+		for (unsigned long i = 0; i < count; i++)
+			if (send(served->fd, served->buffer, len,
+				 i % 2 ? MSG_EOR : 0) != (ssize_t)len)
+				break;
+		recv(served->fd, line, 1, 0);
+	} else if (sscanf(line, "fill %lu", &len) == 1 && len <= BUFFER) {
+		fill(served, len);
+		recv(served->fd, line, 1, 0);
+	} else if (sscanf(line, "abandon %lu", &len) == 1 && len <= BUFFER) {
+		set_timeout(served->fd, SO_SNDTIMEO, 300);
+		send(served->fd, served->buffer, 1000, 0);
+		send(served->fd, served->buffer, len, 0);
+	} else if (!strcmp(line, "count")) {
+		for (count = len = 0; (got = get_message(served, &flags)) > 0; count++)
+			len += got;
+		snprintf(line, sizeof(line), "%lu %lu", count, len);
+		send(served->fd, line, strlen(line), 0);
+		recv(served->fd, line, 1, 0);
+	} else if (sscanf(line, "dial %u", &port) == 1) {
+		dial_for_messages(served, port);
+	} else {
+		fprintf(stderr, "# loopback_peer: there is no command \"%s\"\n", line);
+	}
+}
+
 static void serve_command(struct served *served, const char *line)
 {
 	unsigned long long total;
@@ -257,6 +350,8 @@ static void *serve(void *argument)
 		two_bytes(served);
 	else if (served->port == PORT_ECHO)
 		echo(served);
+	else if (served->port == PORT_MESSAGES)
+		serve_messages(served);
 	else if (!vsock_read_line(served->fd, line, sizeof(line)))
 		serve_command(served, line);
 	end(served);
@@ -283,7 +378,9 @@ static bool serve_in_thread(int fd, unsigned int port)
 	return true;
 }
 
-static const unsigned int ports[] = { PORT_REPLY, PORT_ECHO, PORT_SERVICE };
+static const unsigned int ports[] = {
+	PORT_REPLY, PORT_ECHO, PORT_SERVICE, PORT_MESSAGES,
+};
 
 #define PORTS (sizeof(ports) / sizeof(ports[0]))
 
@@ -309,7 +406,8 @@ static void serve_for_ever(struct pollfd listeners[PORTS])
 
 static int listen_on(unsigned int port)
 {
-	int fd = vsock_stream(SOCK_CLOEXEC);
+	int type = port == PORT_MESSAGES ? SOCK_SEQPACKET : SOCK_STREAM;
+	int fd = socket(vsock_family(), type | SOCK_CLOEXEC, 0);
 
 	if (fd < 0 || vsock_bind(fd, VMADDR_CID_ANY, port) || listen(fd, 128)) {
 		fprintf(stderr, "loopback_peer: cannot listen on port %u: %s; unload what has it.\n",

@@ -26,6 +26,8 @@
 #define PORT_REPLY	9999u
 #define PORT_ECHO	9998u
 #define PORT_SERVICE	9000u
+/* The same for SOCK_SEQPACKET, where the peer has it. */
+#define PORT_MESSAGES	9001u
 /* A port of it where nobody listens. */
 #define PORT_NOBODY	9777u
 

@@ -9,7 +9,7 @@ CLONE = pathlib.Path(__file__).resolve().parent.parent
 TESTS = CLONE / "tests/programs"
 
 PROGRAMS = (
-    "/usr/bin/ncat", "/usr/bin/python3", "/usr/bin/socat",
+    "/usr/bin/ncat", "/usr/bin/python3", "/usr/bin/socat", "/usr/bin/ss",
     "/usr/bin/ssh", "/usr/bin/ssh-keygen", "/usr/sbin/sshd",
     "/usr/lib/openssh/sshd-auth", "/usr/lib/openssh/sshd-session",
     "/usr/bin/systemd-socket-activate", "/usr/lib/systemd/systemd-ssh-proxy",
@@ -28,7 +28,7 @@ def add(archive):
         archive.program(program)
     _add_python(archive)
     archive.program(CLONE / "build/tokio-vsock/swap-with-tokio", "tests/swap-with-tokio")
-    for name in ("programs.sh", "transfer.py"):
+    for name in ("programs.sh", "ss.sh", "transfer.py"):
         archive.file(f"tests/{name}", TESTS / name)
     archive.file("etc/ssh/sshd_config", TESTS / "sshd_config", 0o644)
     for path, content in FILES.items():

@@ -196,9 +196,7 @@ pub(super) fn connect(sock: &Sock<Vsock>, bytes: &[u8]) -> Result {
         endpoint.autobind(sock)?;
     }
     endpoint.peer = peer;
-    if let Some(peer) = peer {
-        sock.shared().set_peer(peer);
-    }
+    sock.shared().set_peer(peer.unwrap_or(Address::ANY));
     state.settle(sock, false);
     Ok(())
 }

@@ -174,7 +174,7 @@ impl Shared {
             options,
             refused: Atomic::new(false),
             pending: Atomic::new(false),
-            peer: Atomic::new(0),
+            peer: Atomic::new(word_of(Address::ANY)),
             local: Atomic::new(word_of(Address::ANY)),
             credit: Atomic::new(0),
             empty_forwarded: Atomic::new(0),

@@ -255,6 +255,45 @@ TEST_F(diag, over_the_device)
 	close(fd);
 }
 
+/* Of every type; a socket for datagrams is connected when it has a peer. */
+TEST_F(diag, types)
+{
+	struct sockaddr_vm address = vsock_address(VMADDR_CID_LOCAL, PORT);
+	int message = socket(vsock_family(), SOCK_SEQPACKET, 0);
+	int datagram = socket(vsock_family(), SOCK_DGRAM, 0);
+	struct vsock_diag_msg *told;
+
+	ASSERT_LE(0, message);
+	ASSERT_LE(0, datagram);
+	ASSERT_EQ(0, vsock_bind(datagram, VMADDR_CID_LOCAL, PORT + 1));
+	self->report = all(~0u);
+	EXPECT_EQ(2, self->report.count);
+	EXPECT_EQ(SOCK_SEQPACKET, find(&self->report, message)->vdiag_type);
+	told = find(&self->report, datagram);
+	EXPECT_EQ(SOCK_DGRAM, told->vdiag_type);
+	EXPECT_EQ(TCP_CLOSE, told->vdiag_state);
+	EXPECT_EQ(PORT + 1, told->vdiag_src_port);
+	EXPECT_EQ(VMADDR_PORT_ANY, told->vdiag_dst_port);
+	free(self->report.sockets);
+
+	ASSERT_EQ(0, connect(datagram, (struct sockaddr *)&address, sizeof(address)));
+	self->report = all(1 << TCP_ESTABLISHED);
+	EXPECT_EQ(1, self->report.count);
+	told = find(&self->report, datagram);
+	EXPECT_EQ(TCP_ESTABLISHED, told->vdiag_state);
+	EXPECT_EQ(VMADDR_CID_LOCAL, told->vdiag_dst_cid);
+	EXPECT_EQ(PORT, told->vdiag_dst_port);
+	free(self->report.sockets);
+
+	address.svm_family = AF_UNSPEC;
+	ASSERT_EQ(0, connect(datagram, (struct sockaddr *)&address, sizeof(address)));
+	self->report = all(1 << TCP_CLOSE);
+	EXPECT_EQ(2, self->report.count);
+	EXPECT_EQ(VMADDR_PORT_ANY, find(&self->report, datagram)->vdiag_dst_port);
+	close(datagram);
+	close(message);
+}
+
 /* Which directions are shut down, as far as it was done here. */
 TEST_F(diag, shut_down)
 {

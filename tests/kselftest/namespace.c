@@ -252,6 +252,39 @@ TEST_F(namespace, local_reaches_itself)
 	close(listener);
 }
 
+/* Messages and datagrams, too. */
+TEST_F(namespace, other_types)
+{
+	struct sockaddr_vm address = vsock_address(VMADDR_CID_LOCAL, PORT);
+	int inside, outside = socket(vsock_family(), SOCK_DGRAM, 0), listener, fd;
+	char byte = 'x';
+
+	ASSERT_LE(0, outside);
+	ASSERT_EQ(0, vsock_bind(outside, VMADDR_CID_ANY, PORT));
+	ASSERT_EQ(0, enter_local());
+	inside = socket(vsock_family(), SOCK_DGRAM, 0);
+	ASSERT_EQ(0, vsock_bind(inside, VMADDR_CID_ANY, PORT));
+	ASSERT_EQ(1, sendto(inside, &byte, 1, 0, (struct sockaddr *)&address, sizeof(address)));
+	EXPECT_EQ(1, recv(inside, &byte, 1, MSG_DONTWAIT));
+	EXPECT_EQ(-1, recv(outside, &byte, 1, MSG_DONTWAIT));
+	EXPECT_EQ(EAGAIN, errno);
+	close(inside);
+	close(outside);
+
+	listener = socket(vsock_family(), SOCK_SEQPACKET, 0);
+	ASSERT_EQ(0, vsock_bind(listener, VMADDR_CID_ANY, PORT));
+	ASSERT_EQ(0, listen(listener, 1));
+	fd = socket(vsock_family(), SOCK_SEQPACKET, 0);
+	EXPECT_EQ(0, vsock_connect(fd, VMADDR_CID_LOCAL, PORT));
+	close(fd);
+	ASSERT_EQ(0, enter(self->first));
+	fd = socket(vsock_family(), SOCK_SEQPACKET, 0);
+	EXPECT_EQ(-1, vsock_connect(fd, VMADDR_CID_LOCAL, PORT));
+	EXPECT_EQ(ECONNRESET, errno);
+	close(fd);
+	close(listener);
+}
+
 /* By the CID of the device, too: that is this machine. */
 TEST_F(namespace, local_reaches_itself_by_the_own_cid)
 {

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: GPL-2.0
 # What ss(8) of the distribution shows of sockets of AF_VSOCK. Prints KTAP.
-export RVSOCK_FAMILY=40
+export RVSOCK_FAMILY=40 PATH=/usr/sbin:/usr/bin:/bin
 port=7100
 number=0
 failures=0
@@ -17,10 +17,9 @@ seen() {
 	grep -q "^$pattern" /tmp/ss.out
 }
 
-# eventually SECONDS COMMAND...
+# eventually COMMAND...: again and again while it fails, for some seconds.
 eventually() {
-	tries=$(($1 * 10))
-	shift
+	tries=20
 	until "$@"; do
 		tries=$((tries - 1))
 		[ $tries -gt 0 ] || return 1
@@ -29,21 +28,21 @@ eventually() {
 }
 
 nothing() {
-	[ -z "$(ss -H --vsock -a -n)" ]
+	ss -H --vsock -a -n >/tmp/ss.out && [ ! -s /tmp/ss.out ]
 }
 
-shows_nothing() { eventually 10 nothing; }
+shows_nothing() { eventually nothing; }
 shows_a_socket_without_a_name() {
-	eventually 10 seen 'v_str UNCONN 0 0 \*:\* \*:\*' '"hold_socket",pid='"$unbound,"
+	eventually seen 'v_str UNCONN 0 0 \*:\* \*:\*' '"hold_socket",pid='"$unbound,"
 }
 shows_a_listener() {
-	eventually 10 seen "v_str LISTEN 0 0 \*:$port \*:\*" '"socat",pid='"$server,"
+	eventually seen "v_str LISTEN 0 0 \*:$port \*:\*" '"socat",pid='"$server,"
 }
 shows_the_end_that_connected() {
-	eventually 10 seen "v_str ESTAB 0 0 1:[0-9]* 1:$port" '"socat",pid='"$client,"
+	eventually seen "v_str ESTAB 0 0 1:[0-9]* 1:$port" '"socat",pid='"$client,"
 }
 shows_the_end_that_was_accepted() {
-	eventually 10 seen "v_str ESTAB 0 0 1:$port 1:[0-9]*" '"socat",pid='
+	eventually seen "v_str ESTAB 0 0 1:$port 1:[0-9]*" '"socat",pid='
 }
 shows_those_in_a_state() {
 	ss -H --vsock -n state established | tr -s ' ' >/tmp/ss.out
@@ -52,7 +51,7 @@ shows_those_in_a_state() {
 shows_nothing_of_what_was_closed() {
 	kill "$unbound" "$client" "$server"
 	wait "$unbound" "$client" "$server" 2>/dev/null
-	eventually 10 nothing
+	eventually nothing
 }
 
 run() {
@@ -76,8 +75,8 @@ socat -u "VSOCK-LISTEN:$port,fork" OPEN:/dev/null &
 server=$!
 run shows_a_socket_without_a_name
 run shows_a_listener
-# It has nothing to say and does not end.
-socat -U "VSOCK-CONNECT:1:$port" OPEN:/dev/null &
+# It is told nothing and does not end.
+socat -u "VSOCK-CONNECT:1:$port" OPEN:/dev/null &
 client=$!
 run shows_the_end_that_connected
 run shows_the_end_that_was_accepted

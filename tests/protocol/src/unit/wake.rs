@@ -58,10 +58,18 @@ fn what_is_asked_for_and_what_there_is_room_for_make_the_need() {
     let over = Ask { done: 200, ..ask };
     assert_eq!((over.need(40), over.reason(40)), (1, WakeReason::Target));
     // Who cannot make room waits for all of it.
-    let peek = Ask { done: 0, peek: true, ..ask };
+    let peek = Ask { done: 0, peek: Some(0), ..ask };
     assert_eq!((peek.need(100), peek.reason(100)), (100, WakeReason::Window));
     assert_eq!((peek.need(300), peek.reason(300)), (200, WakeReason::Target));
     assert_eq!(peek.need(0), 1);
+    // Nor can who looks behind the first bytes, until another call takes these.
+    let mut behind = Ask { peek: Some(60), ..peek };
+    assert_eq!((behind.need(300), behind.reason(300)), (260, WakeReason::Target));
+    assert_eq!((behind.need(100), behind.reason(100)), (100, WakeReason::Window));
+    behind.taken(50);
+    assert_eq!(behind.need(300), 210);
+    behind.taken(50);
+    assert_eq!(behind.need(300), 200);
 }
 
 #[test]

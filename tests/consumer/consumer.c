@@ -625,10 +625,52 @@ TEST_F(consumer, sockets_hold_the_module)
 	sock_release(sock);
 }
 
-#define CASE(name) { "consumer." #name, consumer_##name }
+TEST_F(consumer, message_by_message)
+{
+	static const size_t len[] = { 3, 600, 0, 5000 };
+	struct receive receive;
+
+	EXPECT_EQ(put(consumer->near, 0, 1000, 0), 1000);
+	EXPECT_EQ(put(consumer->near, 1000, 1, 0), 1);
+	EXPECT_EQ(put(consumer->near, 1001, 300, MSG_EOR), 300);
+	get_in(&receive, consumer->far, 0, 5603, len, ARRAY_SIZE(len));
+	check(&receive, 1000, 0);
+	EXPECT_EQ(receive.msg.msg_flags & (MSG_TRUNC | MSG_EOR), 0);
+	get_in(&receive, consumer->far, MSG_WAITALL, 5603, len, ARRAY_SIZE(len));
+	check(&receive, 1, 1000);
+	get(&receive, consumer->far, 4096, 0);
+	check(&receive, 300, 1001);
+	EXPECT_EQ(receive.msg.msg_flags & (MSG_TRUNC | MSG_EOR), MSG_EOR);
+	get(&receive, consumer->far, 4096, MSG_DONTWAIT);
+	check(&receive, -EAGAIN, 0);
+}
+
+TEST_F(consumer, message_that_does_not_fit)
+{
+	struct receive receive;
+
+	for (int i = 0; i < 3; i++)
+		EXPECT_EQ(put(consumer->near, 0, 1000, 0), 1000);
+	get(&receive, consumer->far, 300, MSG_PEEK);
+	check(&receive, 300, 0);
+	EXPECT_EQ(receive.msg.msg_flags & MSG_TRUNC, MSG_TRUNC);
+	get(&receive, consumer->far, 300, 0);
+	check(&receive, 300, 0);
+	EXPECT_EQ(receive.msg.msg_flags & MSG_TRUNC, MSG_TRUNC);
+	/* The length that it has, of which so much is there. */
+	get(&receive, consumer->far, 300, MSG_TRUNC);
+	EXPECT_EQ(receive.got, 1000);
+	EXPECT_EQ(msg_data_left(&receive.msg), 0);
+	get(&receive, consumer->far, 1000, MSG_DONTWAIT);
+	check(&receive, 1000, 0);
+}
+
+#define CASE_OF(type, name) { "consumer." #name, type, consumer_##name }
+#define CASE(name) CASE_OF(SOCK_STREAM, name)
 
 static const struct {
 	const char *name;
+	int type;
 	void (*run)(struct consumer *consumer);
 } tests[] = {
 	CASE(has_names),
@@ -656,6 +698,8 @@ static const struct {
 	CASE(accept_without_waiting),
 	CASE(connect_to_nobody),
 	CASE(sockets_hold_the_module),
+	CASE_OF(SOCK_SEQPACKET, message_by_message),
+	CASE_OF(SOCK_SEQPACKET, message_that_does_not_fit),
 };
 
 /* Whether a test is to run. */
@@ -695,7 +739,7 @@ static int __init consumer_init(void)
 		if (!wanted(tests[i].name))
 			continue;
 		failures = 0;
-		if (set_up(&consumer, SOCK_STREAM))
+		if (set_up(&consumer, tests[i].type))
 			tests[i].run(&consumer);
 		tear_down(&consumer);
 		pr_info("%s %zu %s\n", failures ? "not ok" : "ok", ++number, tests[i].name);

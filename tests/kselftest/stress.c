@@ -105,6 +105,11 @@ static void parse(int argc, char **argv)
 			exit(2);
 		}
 	}
+	/* On a slow kernel fewer do, and take longer. */
+	if (settings.exchanges) {
+		settings.exchanges /= patience();
+		settings.seconds *= patience();
+	}
 	if (optind + 1 != argc) {
 		fputs(usage, stderr);
 		exit(2);

@@ -35,6 +35,12 @@ bool rvsock_sock_error_queued(const struct sock *sk)
 	return !skb_queue_empty_lockless(&sk->sk_error_queue);
 }
 
+bool rvsock_zerocopy_wanted(const struct sock *sk, const struct msghdr *msg)
+{
+	return msg->msg_flags & MSG_ZEROCOPY &&
+	       (msg->msg_ubuf || sock_flag(sk, SOCK_ZEROCOPY));
+}
+
 /*
  * A reference to what tells the sender of @msg that its pages are its own again,
  * or NULL. It is @counted if it was made for this call.

@@ -20,6 +20,7 @@ void rvsock_socket_set_flags(struct socket *socket, bool custom_options,
 /* Sockets: zero copy, error queue */
 void rvsock_sock_set_zerocopy(struct sock *sk, bool on);
 bool rvsock_sock_error_queued(const struct sock *sk);
+bool rvsock_zerocopy_wanted(const struct sock *sk, const struct msghdr *msg);
 struct ubuf_info *rvsock_zerocopy_get(struct sock *sk, const struct msghdr *msg,
 				      size_t len, bool *counted, int *error);
 void rvsock_zerocopy_attach(struct ubuf_info *ubuf, struct sk_buff *skb);

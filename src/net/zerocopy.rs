@@ -80,6 +80,13 @@ impl<P: Protocol> Sock<P> {
         unsafe { bindings::rvsock_sock_set_zerocopy(self.as_raw(), on) };
     }
 
+    /// Whether the caller of a send wants to lend its memory, and is to be told when it is its own
+    /// again. Process context.
+    pub(crate) fn lends(&self, message: &SendMessage<'_>) -> bool {
+        // SAFETY: Both are valid by their type invariants.
+        unsafe { bindings::rvsock_zerocopy_wanted(self.as_raw(), message.as_raw()) }
+    }
+
     /// What tells the caller of a send of `len` bytes that its memory is its own again, if it wants
     /// to lend it. Process context; the caller owns the socket.
     ///

@@ -48,6 +48,10 @@ struct Outgoing {
     packets: SkBuffQueue,
     /// Bytes of payload.
     len: usize,
+    /// The caller is to be told when its memory is its own again (`MSG_ZEROCOPY`).
+    lends: bool,
+    /// Some of it was copied all the same.
+    copied: bool,
     end: MessageEnd,
 }
 
@@ -84,10 +88,14 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
         }
     }
     let largest = state.connected()?.largest_payload();
-    let packets = state.unlocked(|| packets(message, len, largest))?;
+    // Without anything to lend, the flag means nothing.
+    let lends = len > 0 && sock.lends(message);
+    let (packets, copied) = state.unlocked(|| packets(message, len, largest, lends))?;
     let mut outgoing = Outgoing {
         packets,
         len,
+        lends,
+        copied,
         end: MessageEnd {
             record: flags.contains(MsgFlags::EOR),
         },
@@ -95,13 +103,13 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
     let writers = &sock.shared().published.writers;
     // Whoever sleeps already comes first, unless this call does not want to wait at all.
     if has_room(sock, &mut state, len)? && (timeout.is_zero() || !writers.has_sleepers()) {
-        transmit(sock, &mut state, &mut outgoing)?;
+        transmit(sock, &mut state, message, &mut outgoing)?;
     } else if timeout.is_zero() {
         return Err(would_block(sock, &mut state, len));
     } else {
         let result = writers.with_turn(len.max(1), |turn| {
             wait_for_room(sock, &mut state, turn, len, &mut timeout)?;
-            transmit(sock, &mut state, &mut outgoing)
+            transmit(sock, &mut state, message, &mut outgoing)
         });
         ask_for_next(sock, &mut state);
         result?;
@@ -117,10 +125,34 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
 
 /// Makes the packets of a message: payload of `len` bytes, in pieces of up to `largest` each, and at
 /// least one. Process context, without the socket's lock.
-fn packets(message: &mut SendMessage<'_>, len: usize, largest: usize) -> Result<SkBuffQueue> {
+///
+/// With `lends` they are the caller's own memory, as far as that can be: the second result tells
+/// whether some of it was copied. Memory that is not there is `ENOMEM` then, as in vsock.
+fn packets(
+    message: &mut SendMessage<'_>,
+    len: usize,
+    largest: usize,
+    lends: bool,
+) -> Result<(SkBuffQueue, bool)> {
     let mut packets = SkBuffQueue::new();
     let mut left = len;
+    let mut copied = false;
     loop {
+        if lends {
+            let at_most = left.min(largest);
+            match SkBuff::lent(HEADER_LEN, message.source(), at_most, GFP_KERNEL_ACCOUNT) {
+                Ok(buffer) => {
+                    left -= buffer.len();
+                    packets.push_back(buffer);
+                    if left == 0 {
+                        return Ok((packets, copied));
+                    }
+                    continue;
+                }
+                Err(error) if error == EOPNOTSUPP => copied = true,
+                Err(_) => return Err(ENOMEM),
+            }
+        }
         let mut buffer = SkBuff::contiguous(HEADER_LEN, left.min(largest), GFP_KERNEL_ACCOUNT)?;
         let wanted = buffer.room().min(left).min(largest);
         if buffer.fill_from(message.source(), wanted) < wanted {
@@ -129,7 +161,7 @@ fn packets(message: &mut SendMessage<'_>, len: usize, largest: usize) -> Result<
         packets.push_back(buffer);
         left -= wanted;
         if left == 0 {
-            return Ok(packets);
+            return Ok((packets, copied));
         }
     }
 }
@@ -198,13 +230,28 @@ fn wait_for_room(
 }
 
 /// Sends a message for which there is room.
-fn transmit(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>, message: &mut Outgoing) -> Result {
+fn transmit(
+    sock: &Sock<Vsock>,
+    state: &mut Owned<'_, Vsock>,
+    message: &SendMessage<'_>,
+    outgoing: &mut Outgoing,
+) -> Result {
+    let mut completion = None;
+    if outgoing.lends {
+        completion = sock.completion(state, message, outgoing.len)?;
+    }
+    if let Some(completion) = completion.as_ref().filter(|_| outgoing.copied) {
+        completion.mark_copied();
+    }
     state.writable_at = 1;
     state.found_credit();
-    let mut left = message.len;
-    while let Some(packet) = message.packets.pop_front() {
+    let mut left = outgoing.len;
+    while let Some(mut packet) = outgoing.packets.pop_front() {
+        if let Some(completion) = &completion {
+            completion.attach(&mut packet);
+        }
         left -= packet.len();
-        let end = (left == 0).then_some(message.end);
+        let end = (left == 0).then_some(outgoing.end);
         let (inner, spinlock) = state.split();
         let link: &mut Link = inner.connected()?;
         // A packet holds no more than the credit, which is a `u32`.
@@ -214,6 +261,9 @@ fn transmit(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>, message: &mut Outg
             state.settle(sock, false);
             return sock.take_error().and(Err(EPIPE));
         }
+    }
+    if let Some(completion) = &mut completion {
+        completion.mark_sent();
     }
     state.settle(sock, false);
     Ok(())

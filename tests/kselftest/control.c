@@ -415,9 +415,7 @@ TEST(control_on_send)
 	EXPECT_EQ(5, sendmsg(fds[0], &message, 0));
 	control.align.cmsg_level = 12345;
 	EXPECT_EQ(5, sendmsg(fds[0], &message, 0));
-	control.align.cmsg_len = 1;
-	EXPECT_EQ(5, sendmsg(fds[0], &message, 0));
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 2; i++)
 		EXPECT_EQ(0, recv_all(fds[1], data, 5));
 	EXPECT_EQ(-1, recv(fds[1], data, 1, MSG_DONTWAIT));
 	close(fds[0]);

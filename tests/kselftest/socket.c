@@ -465,48 +465,72 @@ FIXTURE_TEARDOWN(connect_timeout)
 	close(self->fd);
 }
 
-/* In both forms (the same struct on 64 bits): default 2 s, 0 means default. */
+/* A length of time in either form, which are the same on 64 bits. */
+union timeout {
+	struct timeval old;
+	struct {
+		long long tv_sec, tv_usec;
+	} new;
+};
+
+/* Set @timeout in the form of @option; returns its length. */
+static socklen_t timeout_of(int option, union timeout *timeout, int seconds,
+			    int microseconds)
+{
+	memset(timeout, 0, sizeof(*timeout));
+	if (option == SO_VM_SOCKETS_CONNECT_TIMEOUT_OLD) {
+		timeout->old.tv_sec = seconds;
+		timeout->old.tv_usec = microseconds;
+		return sizeof(timeout->old);
+	}
+	timeout->new.tv_sec = seconds;
+	timeout->new.tv_usec = microseconds;
+	return sizeof(timeout->new);
+}
+
+/* Set the connect timeout, in the form of @option. */
+static int put_timeout(int fd, int option, int seconds, int microseconds)
+{
+	union timeout timeout;
+	socklen_t len = timeout_of(option, &timeout, seconds, microseconds);
+
+	return setsockopt(fd, vsock_family(), option, &timeout, len);
+}
+
+/* Is this what the connect timeout reads? */
+static bool timeout_is(int fd, int option, int seconds, int microseconds)
+{
+	union timeout timeout, expected;
+	socklen_t len = sizeof(timeout);
+	socklen_t full = timeout_of(option, &expected, seconds, microseconds);
+
+	memset(&timeout, 0xee, sizeof(timeout));
+	return !getsockopt(fd, vsock_family(), option, &timeout, &len) && len == full &&
+	       !memcmp(&timeout, &expected, full);
+}
+
+/* In both forms: default 2 s, 0 means default. */
 TEST_F(connect_timeout, set_and_get)
 {
-	struct timeval time = { .tv_sec = -1 };
-	socklen_t len = sizeof(time);
-	int level = vsock_family();
-
-	ASSERT_EQ(0, getsockopt(self->fd, level, variant->option, &time, &len));
-	EXPECT_EQ(sizeof(time), len);
-	EXPECT_EQ(2, time.tv_sec);
-	EXPECT_EQ(0, time.tv_usec);
-
-	time.tv_sec = 7;
-	time.tv_usec = 500000;
-	ASSERT_EQ(0, setsockopt(self->fd, level, variant->option, &time,
-				sizeof(time)));
-	memset(&time, 0, sizeof(time));
-	ASSERT_EQ(0, getsockopt(self->fd, level, variant->option, &time, &len));
-	EXPECT_EQ(7, time.tv_sec);
-	EXPECT_EQ(500000, time.tv_usec);
-
-	memset(&time, 0, sizeof(time));
-	ASSERT_EQ(0, setsockopt(self->fd, level, variant->option, &time,
-				sizeof(time)));
-	ASSERT_EQ(0, getsockopt(self->fd, level, variant->option, &time, &len));
-	EXPECT_EQ(2, time.tv_sec);
+	EXPECT_TRUE(timeout_is(self->fd, variant->option, 2, 0));
+	ASSERT_EQ(0, put_timeout(self->fd, variant->option, 7, 500000));
+	EXPECT_TRUE(timeout_is(self->fd, variant->option, 7, 500000));
+	ASSERT_EQ(0, put_timeout(self->fd, variant->option, 0, 0));
+	EXPECT_TRUE(timeout_is(self->fd, variant->option, 2, 0));
 }
 
 /* A time below zero or with a million microseconds is ERANGE, as in vsock. */
 TEST_F(connect_timeout, out_of_range)
 {
-	struct timeval below = { .tv_sec = -1 };
-	struct timeval beyond = { .tv_usec = 1000000 };
+	union timeout beyond;
+	socklen_t len = timeout_of(variant->option, &beyond, 0, 1000000);
 
-	EXPECT_EQ(-1, setsockopt(self->fd, vsock_family(), variant->option,
-				 &below, sizeof(below)));
+	EXPECT_EQ(-1, put_timeout(self->fd, variant->option, -1, 0));
+	EXPECT_EQ(ERANGE, errno);
+	EXPECT_EQ(-1, put_timeout(self->fd, variant->option, 0, 1000000));
 	EXPECT_EQ(ERANGE, errno);
 	EXPECT_EQ(-1, setsockopt(self->fd, vsock_family(), variant->option,
-				 &beyond, sizeof(beyond)));
-	EXPECT_EQ(ERANGE, errno);
-	EXPECT_EQ(-1, setsockopt(self->fd, vsock_family(), variant->option,
-				 &beyond, sizeof(beyond) - 1));
+				 &beyond, len - 1));
 	EXPECT_EQ(EINVAL, errno);
 }
 

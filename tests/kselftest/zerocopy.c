@@ -412,6 +412,58 @@ TEST(splice_takes_a_copy)
 	munmap(data, PAGE);
 }
 
+/* A connection of the type that keeps the boundaries of messages. */
+static bool message_pair(int fds[2])
+{
+	struct sockaddr_vm address = vsock_address(VMADDR_CID_ANY, VMADDR_PORT_ANY);
+	socklen_t len = sizeof(address);
+	int listener = socket(vsock_family(), SOCK_SEQPACKET, 0);
+	bool made = listener >= 0 &&
+		    !bind(listener, (struct sockaddr *)&address, sizeof(address)) &&
+		    !listen(listener, 1) &&
+		    !getsockname(listener, (struct sockaddr *)&address, &len);
+
+	fds[0] = socket(vsock_family(), SOCK_SEQPACKET, 0);
+	made = made && fds[0] >= 0 &&
+	       !vsock_connect(fds[0], vsock_own_cid(), address.svm_port);
+	fds[1] = made ? accept(listener, NULL, NULL) : -1;
+	close(listener);
+	return made && fds[1] >= 0;
+}
+
+/* A message is lent as a whole, or, where its memory is not there, not sent. */
+TEST(message)
+{
+	uint8_t *data = pages(8 * PAGE), *in = malloc(8 * PAGE);
+	struct completion completion;
+	int fds[2];
+
+	random_fill(data, 8 * PAGE, 12);
+	ASSERT_TRUE(message_pair(fds));
+	ASSERT_EQ(0, set_int(fds[0], SOL_SOCKET, SO_ZEROCOPY, 1));
+	ASSERT_EQ(7 * PAGE, send(fds[0], data + 100, 7 * PAGE, MSG_ZEROCOPY));
+	EXPECT_EQ(0, poll_for(fds[0], 0, SETTLE_MS));
+	ASSERT_EQ(7 * PAGE, recv(fds[1], in, 8 * PAGE, 0));
+	EXPECT_EQ(0, memcmp(in, data + 100, 7 * PAGE));
+	ASSERT_TRUE(await_completion(fds[0], &completion));
+	EXPECT_EQ(0, completion.last);
+	EXPECT_EQ(0, completion.code);
+	ASSERT_EQ(0, munmap(data + PAGE, PAGE));
+	EXPECT_EQ(-1, send(fds[0], data, 3 * PAGE, MSG_ZEROCOPY));
+	EXPECT_EQ(ENOMEM, errno);
+	EXPECT_EQ(-1, recv(fds[1], in, 1, MSG_DONTWAIT));
+	EXPECT_EQ(EAGAIN, errno);
+	/* One without bytes has nothing to lend. */
+	EXPECT_EQ(0, send(fds[0], data, 0, MSG_ZEROCOPY));
+	EXPECT_EQ(0, recv(fds[1], in, 1, 0));
+	EXPECT_EQ(0, poll_for(fds[0], 0, SETTLE_MS));
+	close(fds[0]);
+	close(fds[1]);
+	munmap(data, PAGE);
+	munmap(data + 2 * PAGE, 6 * PAGE);
+	free(in);
+}
+
 /* Ends that close with lent memory and completions that nobody takes. */
 TEST(closed_with_completions)
 {

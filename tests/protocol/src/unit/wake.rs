@@ -50,7 +50,10 @@ fn within_the_window_all_is_needed_at_once() {
 
 #[test]
 fn what_is_asked_for_and_what_there_is_room_for_make_the_need() {
-    let ask = Ask { done: 150, ..Ask::from(200) };
+    let ask = Ask {
+        done: 150,
+        ..Ask::from(200)
+    };
     // 50 bytes are left, and then nothing.
     assert_eq!((ask.need(100), ask.reason(100)), (50, WakeReason::Target));
     assert_eq!((ask.need(50), ask.reason(50)), (50, WakeReason::Target));
@@ -58,14 +61,33 @@ fn what_is_asked_for_and_what_there_is_room_for_make_the_need() {
     let over = Ask { done: 200, ..ask };
     assert_eq!((over.need(40), over.reason(40)), (1, WakeReason::Target));
     // Who cannot make room waits for all of it.
-    let peek = Ask { done: 0, peek: Some(0), ..ask };
-    assert_eq!((peek.need(100), peek.reason(100)), (100, WakeReason::Window));
-    assert_eq!((peek.need(300), peek.reason(300)), (200, WakeReason::Target));
+    let peek = Ask {
+        done: 0,
+        peek: Some(0),
+        ..ask
+    };
+    assert_eq!(
+        (peek.need(100), peek.reason(100)),
+        (100, WakeReason::Window)
+    );
+    assert_eq!(
+        (peek.need(300), peek.reason(300)),
+        (200, WakeReason::Target)
+    );
     assert_eq!(peek.need(0), 1);
     // Nor can who looks behind the first bytes, until another call takes these.
-    let mut behind = Ask { peek: Some(60), ..peek };
-    assert_eq!((behind.need(300), behind.reason(300)), (260, WakeReason::Target));
-    assert_eq!((behind.need(100), behind.reason(100)), (100, WakeReason::Window));
+    let mut behind = Ask {
+        peek: Some(60),
+        ..peek
+    };
+    assert_eq!(
+        (behind.need(300), behind.reason(300)),
+        (260, WakeReason::Target)
+    );
+    assert_eq!(
+        (behind.need(100), behind.reason(100)),
+        (100, WakeReason::Window)
+    );
     behind.taken(50);
     assert_eq!(behind.need(300), 210);
     behind.taken(50);
@@ -74,7 +96,11 @@ fn what_is_asked_for_and_what_there_is_room_for_make_the_need() {
 
 #[test]
 fn a_lower_mark_binds_a_sleeping_call_and_a_higher_one_does_not() {
-    let mut ask = Ask { target: 100, wait_all: false, ..Ask::from(200) };
+    let mut ask = Ask {
+        target: 100,
+        wait_all: false,
+        ..Ask::from(200)
+    };
     for (low_water, target) in [(150, 100), (60, 60), (90, 60), (0, 1), (5, 1)] {
         ask.lower(low_water);
         assert_eq!(ask.target, target);

@@ -50,7 +50,7 @@ listens() {
 
 # run_pair CASE...: both ends; what they said is in $near and $far.
 run_pair() {
-	limit=$((60 + 3 * $#)) options=
+	limit=$(((60 + 3 * $#) * ${RVSOCK_PATIENCE:-1})) options=
 	# The other one has no choice of cases.
 	if [ "$program" != vsock_uring_test ]; then
 		options=$(pick "$@")
@@ -135,7 +135,7 @@ tell_case() {
 # transfer CASE: vsock_perf, whose sender connects and is the client. Nobody says
 # when its receiver listens, so the sender is started until it is let in.
 transfer() {
-	limit=60
+	limit=$((60 * ${RVSOCK_PATIENCE:-1}))
 	options="--bytes 8M --buf-size 64K"
 	case $1 in
 	*--zerocopy*) options="$options --zerocopy" ;;

@@ -13,7 +13,7 @@
 # A host that is a guest itself runs the other end (qemu/host-agent.sh).
 kib=10240
 # Seconds that a program may take.
-limit=60
+limit=$((60 * ${RVSOCK_PATIENCE:-1}))
 
 # try COMMAND...: again and again while it fails, for some seconds: nobody says when
 # the other end listens.

@@ -10,6 +10,7 @@ it as file descriptor 3. With "modules" alone it tells what it has imported.
 """
 
 import asyncio
+import os
 import pathlib
 import socket
 import sys
@@ -17,7 +18,7 @@ import threading
 import time
 
 CHUNK = 64 * 1024
-PATIENCE = 50  # seconds
+PATIENCE = 50 * int(os.environ.get("RVSOCK_PATIENCE", 1))  # seconds
 # A receive that times out on purpose, in seconds.
 SHORT = 0.3
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What a connection costs while many others are open. A process of its own holds
- * those, so that the table of files of this one stays small. On a slow kernel they
- * are a tenth as many.
+ * those, so that the table of files of this one stays small.
  */
 #include "vsock_harness.h"
 
@@ -213,13 +212,14 @@ static long relative(struct cost cost)
 FIXTURE(many_pairs)
 {
 	struct holder holder;
-	int listener, unix_listener, most;
+	int listener, unix_listener;
 	unsigned int port;
 };
 
 FIXTURE_SETUP(many_pairs)
 {
-	self->most = vsock_patience() > 1 ? MOST / 10 : MOST;
+	if (vsock_patience() > 1)
+		SKIP(return, "what it costs on a kernel that looks for faults says nothing");
 	self->listener = vsock_listener(&self->port, 8);
 	ASSERT_LE(0, self->listener);
 	self->unix_listener = unix_listener();
@@ -248,11 +248,11 @@ TEST_F_TIMEOUT(many_pairs, cost, 240)
 
 	printf("# open pairs  connect, accept, close of both ends: median  over AF_UNIX\n");
 	for (step = 0; step < 5; step++) {
-		int pairs = steps[step] < self->most ? steps[step] : self->most;
+		int pairs = steps[step];
 
 		if (step == 4) {
 			printf("# memory of a pair with its files: %ld bytes\n",
-			       (memory - memory_available()) * 1024 / self->most);
+			       (memory - memory_available()) * 1024 / MOST);
 			closing = holder_end(&self->holder);
 			ASSERT_EQ(0, holder_start(&self->holder));
 		}
@@ -271,7 +271,7 @@ TEST_F_TIMEOUT(many_pairs, cost, 240)
 	printf("# opening all took %ld ms, closing them when their process ended %ld ms\n",
 	       opening, closing);
 	few = relative(costs[0]) > relative(costs[4]) ? relative(costs[0]) : relative(costs[4]);
-	printf("# with %d open it costs %ld %% of what it costs with %d\n", self->most,
+	printf("# with %d open it costs %ld %% of what it costs with %d\n", MOST,
 	       relative(costs[3]) * 100 / few, FEW);
 	fflush(stdout);
 	EXPECT_GE(LIMIT, relative(costs[3]) * 100 / few);

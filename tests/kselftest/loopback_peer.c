@@ -13,6 +13,7 @@
  * And it has a service for SOCK_SEQPACKET, which the first message commands:
  * "echo"; "send COUNT LEN" (each with MSG_EOR that has an odd number); "fill LEN"
  * sends until no more is taken; "abandon LEN" gives one message up and closes;
+ * "two LEN" sends one of 1,000 bytes and one of that length;
  * "count" reads to the end and answers with how much came; "dial PORT" connects and
  * echoes there.
  *
@@ -288,6 +289,10 @@ static void serve_messages(struct served *served)
 		set_timeout(served->fd, SO_SNDTIMEO, 300);
 		send(served->fd, served->buffer, 1000, 0);
 		send(served->fd, served->buffer, len, 0);
+	} else if (sscanf(line, "two %lu", &len) == 1 && len <= BUFFER) {
+		send(served->fd, served->buffer, 1000, 0);
+		send(served->fd, served->buffer, len, 0);
+		recv(served->fd, line, 1, 0);
 	} else if (!strcmp(line, "count")) {
 		for (count = len = 0; (got = get_message(served, &flags)) > 0; count++)
 			len += got;

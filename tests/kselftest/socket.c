@@ -95,6 +95,19 @@ TEST(other_types_are_refused)
 	}
 }
 
+/* Messages over a device that has only streams, or that is not there. */
+TEST(messages_without_a_device_for_them)
+{
+	int fd = vsock_seqpacket(0), stream = vsock_stream(0);
+	bool has_device = !vsock_bind(stream, GUEST_CID, VMADDR_PORT_ANY);
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(-1, vsock_connect(fd, VMADDR_CID_HOST, PORT_SERVICE));
+	EXPECT_EQ(has_device ? ESOCKTNOSUPPORT : ENODEV, errno);
+	close(fd);
+	close(stream);
+}
+
 /* The protocol is 0 or the family's own number. */
 TEST(protocol_argument)
 {

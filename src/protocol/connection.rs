@@ -7,9 +7,13 @@
 //!
 //! Source: virtio specification, 5.10.6.4 to 5.10.6.6 (receive and transmit, stream sockets).
 
+mod messages;
+
+pub(crate) use self::messages::Room;
+
 use super::address::Flow;
-use super::credit::{Advertisement, Counter, Overrun, ReceiveCredit, SendCredit};
-use super::packet::{Control, Halves, Header, MessageEnd, Operation, SocketType};
+use super::credit::{Advertisement, Overrun, ReceiveCredit, SendCredit};
+use super::packet::{Control, Halves, Header, Operation, SocketType};
 use super::reason::DropReason;
 use super::wake;
 
@@ -91,21 +95,10 @@ impl Disposition {
     }
 }
 
-/// When a message can be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Room {
-    /// The credit covers all of it.
-    Now,
-    /// The peer has to take something out of its buffer first.
-    Later,
-    /// It is larger than the buffer of one of the ends: `EMSGSIZE`.
-    Never,
-}
-
 /// One connection, as one of its ends sees it.
 ///
-/// Every header that is sent for it comes from [`Connection::control`] or [`Connection::data`],
-/// so that each carries the credit of that moment.
+/// Every header that is sent for it comes from [`Connection::control`], [`Connection::data`] or
+/// [`Connection::message`], so that each carries the credit of that moment.
 #[derive(Debug)]
 pub(crate) struct Connection {
     flow: Flow,
@@ -231,42 +224,6 @@ impl Connection {
         (len > 0).then(|| Header::data(self.flow, self.kind, len, None, self.announce()))
     }
 
-    /// When a message of `len` bytes can be sent.
-    pub(crate) fn room_for_message(&self, len: usize) -> Room {
-        let largest = self.send.buf_alloc().min(self.receive.buf_alloc());
-        if len > largest as usize {
-            Room::Never
-        } else if self.send.is_full_of_empty() || (len > 0 && len > self.sendable() as usize) {
-            Room::Later
-        } else {
-            Room::Now
-        }
-    }
-
-    /// The header of a packet with `len` bytes of a message, for all of which there is
-    /// [`Room::Now`]; its last packet has the `end`. `None` when nothing may be sent now.
-    pub(crate) fn message(&mut self, len: u32, end: Option<MessageEnd>) -> Option<Header> {
-        if self.phase != Phase::Established || self.send_ended() {
-            return None;
-        }
-        let own = self.receive.buf_alloc();
-        if len > self.send.available(own) || (len == 0 && end.is_none()) {
-            return None;
-        }
-        if len == 0 {
-            self.send.send_empty();
-        } else {
-            self.send.send(len, own);
-        }
-        Some(Header::data(
-            self.flow,
-            self.kind,
-            len,
-            end,
-            self.announce(),
-        ))
-    }
-
     /// What to tell a peer that looks credit up where this end publishes it.
     pub(crate) fn announce(&mut self) -> Advertisement {
         if self.receive.queued() == 0 && self.receive.empty_queued() == 0 {
@@ -274,17 +231,6 @@ impl Connection {
             self.peer_waits = false;
         }
         self.receive.announce()
-    }
-
-    /// How many ends of messages without payload were taken out of the receive queue, for a peer on
-    /// this machine.
-    pub(crate) fn empty_forwarded(&self) -> Counter {
-        self.receive.empty_forwarded()
-    }
-
-    /// What the peer, which is on this machine, says by [`Connection::empty_forwarded`].
-    pub(crate) fn peer_took_empty(&mut self, forwarded: Counter) {
-        self.send.update_empty(forwarded);
     }
 
     /// Payload that was sent was not taken: the peer has closed, and its word of that is still
@@ -437,26 +383,6 @@ impl Connection {
         self.receive.forward(len);
         self.is_open_for_updates()
             && wake::announce_after_read(&self.receive, self.window(), low_water)
-    }
-
-    /// A message of `len` bytes, with so many ends without payload, was taken out of the receive
-    /// queue. See [`Connection::space_for_messages`], which is to be asked next.
-    pub(crate) fn read_message(&mut self, len: u32, empty_ends: u32) {
-        self.receive.forward(len);
-        self.receive.forward_empty(empty_ends);
-    }
-
-    /// Messages were read, or parts of one arrived. `drained` tells that no whole message is queued.
-    /// Tells whether a [`Control::CreditUpdate`] is due.
-    #[must_use]
-    pub(crate) fn space_for_messages(&self, drained: bool) -> bool {
-        self.is_open_for_updates()
-            && wake::announce_space_for_messages(
-                &self.receive,
-                self.window(),
-                drained,
-                self.peer_waits,
-            )
     }
 
     /// A reader is about to sleep for `need` bytes. Tells whether a [`Control::CreditUpdate`] is

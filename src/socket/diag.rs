@@ -12,8 +12,7 @@ use crate::net::{
     diag::Diagnose,
     sock::{
         SkState,
-        Sock,
-        SocketKind, //
+        Sock, //
     },
 };
 use crate::protocol::address::{
@@ -62,22 +61,18 @@ impl Diagnose for Vsock {
     type Report = Report;
 
     fn report(sock: &Sock<Self>, request: &Request) -> Option<Report> {
-        let mut state = sock.published_state();
+        let state = sock.published_state();
         let is_closed = state == SkState::Close as u8;
-        let mut peer = sock.shared().peer();
-        if sock.kind() == SocketKind::DGRAM {
-            // Without connections, to have a peer is as much.
-            if peer != Address::ANY {
-                state = SkState::Established as u8;
-            }
-        } else if is_closed || state == SkState::Listen as u8 {
-            peer = Address::ANY;
-        }
         // A closed one may be held for a moment by whoever looked it up.
         if (is_closed && sock.is_dead()) || request.states & 1u32.checked_shl(state.into())? == 0 {
             return None;
         }
         let local = sock.shared().local();
+        let peer = if is_closed || state == SkState::Listen as u8 {
+            Address::ANY
+        } else {
+            sock.shared().peer()
+        };
         Some(Report {
             family: sock.family() as u8,
             kind: sock.type_number(),

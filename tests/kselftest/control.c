@@ -357,6 +357,7 @@ TEST_F(kilobyte, peek_offset_at_the_end)
 /* And waits for more; the end ends it. */
 TEST(peek_offset_waits)
 {
+	uint8_t more[69] = { 'a' };
 	uint8_t data[100];
 	struct caller caller = { .call = call_recv, .data = data, .len = 100,
 				 .flags = MSG_PEEK | MSG_WAITALL };
@@ -370,7 +371,7 @@ TEST(peek_offset_waits)
 	ASSERT_EQ(20, recv(fds[1], data, 20, MSG_PEEK));
 	ASSERT_TRUE(caller_start(&caller));
 	EXPECT_FALSE(caller_is_done(&caller));
-	ASSERT_EQ(69, send(fds[0], (uint8_t [69]){ 'a' }, 69, 0));
+	ASSERT_EQ(69, send(fds[0], more, sizeof(more), 0));
 	sleep_ms(SETTLE_MS);
 	EXPECT_FALSE(caller_is_done(&caller));
 	ASSERT_EQ(1, send(fds[0], "z", 1, 0));

@@ -196,8 +196,8 @@ static void local(const char *name, int type, size_t len)
 /* A socket to which the peer sends a byte at a time until its credit is used up. */
 static int filled_from_afar(int type)
 {
+	static const char order[] = "fill 1";
 	int fd = socket(vsock_family(), type, 0);
-	char line[64];
 	long end = now_ms() + 120000;
 
 	if (fd < 0 || set_buffer(fd, SO_VM_SOCKETS_BUFFER_SIZE, REMOTE_BUFFER))
@@ -206,9 +206,8 @@ static int filled_from_afar(int type)
 		if (vsock_ask_on(fd, "send %zu 1 0", (size_t)REMOTE_BUFFER))
 			return -1;
 	} else {
-		strcpy(line, "fill 1");
 		if (vsock_connect(fd, vsock_peer_cid(), PORT_MESSAGES) ||
-		    send(fd, line, strlen(line), 0) < 0)
+		    send(fd, order, strlen(order), 0) < 0)
 			return -1;
 	}
 	while (queued_bytes(fd) < (int)REMOTE_BUFFER && now_ms() < end &&

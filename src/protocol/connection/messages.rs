@@ -76,7 +76,7 @@ impl Connection {
     }
 
     /// Messages were read, or parts of one arrived. `drained` tells that no whole message is queued.
-    /// Tells whether a [`Control::CreditUpdate`] is due.
+    /// Tells whether an update of credit is due.
     #[must_use]
     pub(crate) fn space_for_messages(&self, drained: bool) -> bool {
         self.is_open_for_updates()

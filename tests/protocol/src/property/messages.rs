@@ -133,7 +133,11 @@ impl World {
         self.look();
         let room = self.sender.room_for_message(len as usize);
         // A peer that cannot see the limit keeps to it by luck.
-        let empty = self.packets.iter().chain(&self.backlog).filter(|packet| packet.len == 0);
+        let empty = self
+            .packets
+            .iter()
+            .chain(&self.backlog)
+            .filter(|packet| packet.len == 0);
         let known = empty.count() as u32 + self.reader.receive_credit().empty_queued();
         if self.part.is_some() || room != Room::Now || (len == 0 && known >= empty_limit(8)) {
             return false;
@@ -307,7 +311,10 @@ impl World {
         }
         assert_eq!(self.reader.phase(), Phase::Established);
         let queued: u32 = self.queue.iter().map(|message| message.len).sum();
-        assert_eq!(self.reader.receive_credit().queued(), queued + self.partial.len);
+        assert_eq!(
+            self.reader.receive_credit().queued(),
+            queued + self.partial.len
+        );
         let empty: u32 = self.queue.iter().map(|message| message.empty_ends).sum();
         assert_eq!(self.reader.receive_credit().empty_queued(), empty);
     }

@@ -114,9 +114,10 @@ def make_plan(suites, cases, kernel):
     lines.append(f"export RVSOCK_PATIENCE={kernel.patience}")
     # What is under test comes first.
     for (driver, parameters), members in sorted(groups.items(), reverse=True):
-        family = re.search(r"\bfamily=(\d+)", parameters)
+        told = re.search(r"\bfamily=(\d+)", parameters)
+        family = told[1] if told else 18 if driver == "rvsock" else 40
         drivers.append(driver)
-        lines.append(f"export RVSOCK_FAMILY={family[1] if family else 18}")
+        lines.append(f"export RVSOCK_FAMILY={family}")
         lines += [f"load {module} {parameters}" for module in DRIVERS[driver]]
         for suite in members:
             arguments = suite.get("args", [])

@@ -120,8 +120,9 @@ def plan(suites, batches, topology):
 
 
 def select(suite, test):
-    """The arguments that make a program run this test, in all its variants."""
-    return [word for name in behaviour.tests_of(suite) if behaviour.matches(test, name)
+    """The arguments that make a program run this test, in all its variants. None if it
+    makes its tests up as it runs: then it runs all of them."""
+    return [word for name in behaviour.tests_of(suite) or () if behaviour.matches(test, name)
             for word in ("-r", name)]
 
 

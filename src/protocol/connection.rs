@@ -9,8 +9,6 @@
 
 mod messages;
 
-pub(crate) use self::messages::Room;
-
 use super::address::Flow;
 use super::credit::{Advertisement, Overrun, ReceiveCredit, SendCredit};
 use super::packet::{Control, Halves, Header, Operation, SocketType};
@@ -93,6 +91,17 @@ impl Disposition {
             ..Self::NOTHING
         }
     }
+}
+
+/// When a message can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// The credit covers all of it.
+    Now,
+    /// The peer has to take something out of its buffer first.
+    Later,
+    /// It is larger than the buffer of one of the ends: `EMSGSIZE`.
+    Never,
 }
 
 /// One connection, as one of its ends sees it.

@@ -7,18 +7,7 @@
 use super::super::credit::Counter;
 use super::super::packet::{Header, MessageEnd};
 use super::super::wake;
-use super::{Connection, Phase};
-
-/// When a message can be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Room {
-    /// The credit covers all of it.
-    Now,
-    /// The peer has to take something out of its buffer first.
-    Later,
-    /// It is larger than the buffer of one of the ends: `EMSGSIZE`.
-    Never,
-}
+use super::{Connection, Phase, Room};
 
 impl Connection {
     /// When a message of `len` bytes can be sent.

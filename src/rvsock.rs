@@ -27,11 +27,9 @@ use kernel::{
 };
 use net::{
     diag,
-    family::{
-        self,
-        Family as _, //
-    },
-    misc_device, //
+    family::Family as _,
+    misc_device,
+    registration, //
 };
 use socket::{
     CidFile,
@@ -73,7 +71,7 @@ struct Rvsock {
     directory: debugfs::Dir,
     #[pin]
     driver: virtio::Registration<Device<Context>>,
-    family: family::Registration<Vsock>,
+    family: registration::Registration<Vsock>,
 }
 
 impl kernel::InPlaceModule for Rvsock {
@@ -106,9 +104,9 @@ impl kernel::InPlaceModule for Rvsock {
     }
 }
 
-fn register(number: u8, module: &'static ThisModule) -> Result<family::Registration<Vsock>> {
+fn register(number: u8, module: &'static ThisModule) -> Result<registration::Registration<Vsock>> {
     let context = Context::new(number)?;
-    family::Registration::new(number, module, context).inspect_err(|error| {
+    registration::Registration::new(number, module, context).inspect_err(|error| {
         if *error == EEXIST {
             pr_err!(
                 "family {} is taken; unload the module that has it first, for 40: \

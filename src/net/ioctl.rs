@@ -43,7 +43,7 @@ pub(super) unsafe extern "C" fn ioctl<T: Operations>(
             _ => return Err(ENOIOCTLCMD),
         };
         // SAFETY: The socket layer gives a valid `struct socket`.
-        let sock = unsafe { super::ops::sock_of::<T>(socket) };
+        let sock = unsafe { super::proto_ops::sock_of::<T>(socket) };
         let count = c_int::try_from(T::queued(sock, queued)?).unwrap_or(c_int::MAX);
         UserSlice::new(UserPtr::from_addr(argument), size_of::<c_int>())
             .writer()

@@ -4,15 +4,18 @@
 //!
 //! They are general: nothing here knows which family uses it. A family says what one of its
 //! sockets consists of ([`sock::Protocol`]), what its system calls do ([`ops::Operations`]) and
-//! how a socket comes to be ([`family::Family`]); a [`family::Registration`] makes it known to the
+//! how a socket comes to be ([`family::Family`]); a [`registration::Registration`] makes it known to the
 //! kernel. All of that is written without `unsafe`.
 //!
 //! | file | subject |
 //! |---|---|
-//! | `family.rs` | registering a family, creating sockets |
+//! | `family.rs`, `registration.rs` | what a family is, and making it known to the kernel |
+//! | `create.rs` | how a socket comes to be, and how it ends |
 //! | `proto.rs` | `struct proto`: how sockets are allocated and counted |
-//! | `ops.rs`, `option.rs` | `struct proto_ops` from a trait, and its arguments |
+//! | `ops.rs`, `option.rs` | the system calls as a trait, and their arguments |
+//! | `proto_ops.rs` | `struct proto_ops` from that trait |
 //! | `sock.rs`, `guard.rs` | the socket object, its reference count and its two locks |
+//! | `sock_fields.rs` | what it has in common with the sockets of all families |
 //! | `timer.rs` | the timer of a socket |
 //! | `charge.rs` | the memory that a socket has under way |
 //! | `sock_queue.rs` | a queue of sockets that does not allocate |
@@ -45,6 +48,7 @@
 pub(crate) mod capability;
 pub(crate) mod charge;
 pub(crate) mod control;
+mod create;
 pub(crate) mod datagram;
 pub(crate) mod diag;
 pub(crate) mod errno;
@@ -61,11 +65,14 @@ pub(crate) mod option;
 mod pages;
 pub(crate) mod poll;
 pub(crate) mod proto;
+mod proto_ops;
 pub(crate) mod random;
 pub(crate) mod receive_buffer;
+pub(crate) mod registration;
 pub(crate) mod skb;
 pub(crate) mod skb_queue;
 pub(crate) mod sock;
+pub(crate) mod sock_fields;
 mod sock_list;
 pub(crate) mod sock_queue;
 pub(crate) mod sysctl;

@@ -11,12 +11,10 @@ use super::{
     Vsock, //
 };
 use crate::net::{
-    family::Slot,
     lock::SpinLockBh,
-    sock::{
-        Sock,
-        SocketKind, //
-    },
+    registration::Slot,
+    sock::Sock,
+    sock_fields::SocketKind,
     table::Table, //
 };
 use crate::protocol::{

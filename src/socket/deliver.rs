@@ -17,10 +17,8 @@ use super::{
 };
 use crate::net::{
     guard::Bh,
-    sock::{
-        Sock,
-        SocketKind, //
-    },
+    sock::Sock,
+    sock_fields::SocketKind, //
 };
 use crate::protocol::{
     address::Address,

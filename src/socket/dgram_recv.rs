@@ -11,7 +11,6 @@ use super::{
     Vsock, //
 };
 use crate::net::{
-    errno::EOPNOTSUPP,
     guard::Owned,
     message::{
         MsgFlags,
@@ -43,16 +42,13 @@ enum Found {
 ///
 /// # Errors
 ///
-/// `EAGAIN`, `EINTR`, `EFAULT`; `EOPNOTSUPP` for urgent data.
+/// `EAGAIN`, `EINTR`, `EFAULT`.
 pub(super) fn receive(
     sock: &Sock<Vsock>,
     message: &mut ReceiveMessage<'_>,
     len: usize,
     flags: MsgFlags,
 ) -> Result<usize> {
-    if flags.contains(MsgFlags::OOB) {
-        return Err(EOPNOTSUPP);
-    }
     let mut timeout = sock.receive_timeout(flags.contains(MsgFlags::DONTWAIT));
     let mut state = sock.lock();
     let mut give = |datagram: &mut Datagram| give(sock, message, datagram, len, flags);

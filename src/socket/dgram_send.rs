@@ -16,14 +16,10 @@ use crate::net::{
     errno::{
         ECONNREFUSED,
         EDESTADDRREQ,
-        EMSGSIZE,
-        EOPNOTSUPP, //
+        EMSGSIZE, //
     },
     guard::Bh,
-    message::{
-        MsgFlags,
-        SendMessage, //
-    },
+    message::SendMessage,
     sock::Sock, //
 };
 use crate::protocol::address::{
@@ -42,12 +38,8 @@ const LARGEST: usize = 64 * 1024;
 ///
 /// `EDESTADDRREQ` without a destination and without a peer, and those of [`dgram::destination`];
 /// `EMSGSIZE` beyond [`LARGEST`]; `EPIPE`, without a signal, after a shutdown here or there;
-/// `ECONNREFUSED` if nobody there takes datagrams from here; `EOPNOTSUPP` for urgent data; `EFAULT`,
-/// `ENOMEM`.
+/// `ECONNREFUSED` if nobody there takes datagrams from here; `EFAULT`, `ENOMEM`.
 pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize) -> Result<usize> {
-    if message.flags().contains(MsgFlags::OOB) {
-        return Err(EOPNOTSUPP);
-    }
     let (from, to) = route(sock, message)?;
     if len > LARGEST {
         return Err(EMSGSIZE);

@@ -10,10 +10,8 @@
 use super::Vsock;
 use crate::net::{
     diag::Diagnose,
-    sock::{
-        SkState,
-        Sock, //
-    },
+    sock::Sock,
+    sock_fields::SkState, //
 };
 use crate::protocol::address::{
     Address,

@@ -42,8 +42,7 @@ use crate::net::{
     },
     family::{
         Family,
-        Names,
-        Slot, //
+        Names, //
     },
     guard::Bh,
     ioctl::Queued,
@@ -62,10 +61,9 @@ use crate::net::{
         OptionValue, //
     },
     poll::PollEvents,
-    sock::{
-        Sock,
-        SocketKind, //
-    },
+    registration::Slot,
+    sock::Sock,
+    sock_fields::SocketKind, //
 };
 use crate::protocol::{
     address::SockaddrVm,
@@ -131,6 +129,15 @@ impl Family for Vsock {
 
     fn slot() -> &'static Slot<Self> {
         &SLOT
+    }
+}
+
+/// `EOPNOTSUPP` for a call with `MSG_OOB`: the wire has no urgent data.
+fn no_urgent_data(flags: MsgFlags) -> Result {
+    if flags.contains(MsgFlags::OOB) {
+        Err(EOPNOTSUPP)
+    } else {
+        Ok(())
     }
 }
 
@@ -206,6 +213,7 @@ impl Operations for Vsock {
     }
 
     fn send(sock: &Sock<Self>, message: &mut SendMessage<'_>, len: usize) -> Result<usize> {
+        no_urgent_data(message.flags())?;
         match sock.shared().kind {
             Some(SocketType::Stream) => send::send(sock, message, len),
             Some(SocketType::Seqpacket) => send_message::send(sock, message, len),
@@ -222,6 +230,7 @@ impl Operations for Vsock {
         if flags.contains(MsgFlags::ERRQUEUE) {
             return lend::receive_completion(sock, message, len);
         }
+        no_urgent_data(flags)?;
         match sock.shared().kind {
             Some(SocketType::Stream) => recv::receive(sock, message, len, flags),
             Some(SocketType::Seqpacket) => recv_message::receive(sock, message, len, flags),

@@ -22,10 +22,8 @@ use crate::net::{
         Timeval,
         TimevalForm, //
     },
-    sock::{
-        Sock,
-        SocketKind, //
-    },
+    sock::Sock,
+    sock_fields::SocketKind, //
 };
 use kernel::{
     prelude::*,

@@ -16,10 +16,8 @@ use super::{
 };
 use crate::net::{
     poll::PollEvents,
-    sock::{
-        SkState,
-        Sock, //
-    },
+    sock::Sock,
+    sock_fields::SkState,
     wait::NeedQueue, //
 };
 use crate::protocol::wake::{

@@ -16,9 +16,6 @@ use super::{
 };
 use crate::net::{
     control::Arrival,
-    errno::{
-        EOPNOTSUPP, //
-    },
     guard::Owned,
     message::{
         MsgFlags,
@@ -71,18 +68,14 @@ struct Call<'a, 'm> {
 ///
 /// # Errors
 ///
-/// `ENOTCONN`; `EOPNOTSUPP` for urgent data, which the wire does not have; `EAGAIN`, `EINTR`,
-/// `EFAULT` if there is no byte to return instead; once `ECONNRESET` after a connection's last
-/// byte, if it did not end in order.
+/// `ENOTCONN`; `EAGAIN`, `EINTR`, `EFAULT` if there is no byte to return instead; once `ECONNRESET`
+/// after a connection's last byte, if it did not end in order.
 pub(super) fn receive(
     sock: &Sock<Vsock>,
     message: &mut ReceiveMessage<'_>,
     len: usize,
     flags: MsgFlags,
 ) -> Result<usize> {
-    if flags.contains(MsgFlags::OOB) {
-        return Err(EOPNOTSUPP);
-    }
     let mut timeout = sock.receive_timeout(flags.contains(MsgFlags::DONTWAIT));
     let wait_all = flags.contains(MsgFlags::WAITALL);
     let mut call = Call {

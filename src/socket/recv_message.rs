@@ -15,9 +15,6 @@ use super::{
 };
 use crate::net::{
     control::Arrival,
-    errno::{
-        EOPNOTSUPP, //
-    },
     guard::Owned,
     message::{
         MsgFlags,
@@ -47,18 +44,14 @@ struct Call<'a, 'm> {
 ///
 /// # Errors
 ///
-/// `ENOTCONN`; `EOPNOTSUPP` for urgent data, which the wire does not have; `EAGAIN`, `EINTR`;
-/// `EFAULT`, and the message is lost unless it was to stay; once `ECONNRESET` after a connection's
-/// last message, if it did not end in order.
+/// `ENOTCONN`; `EAGAIN`, `EINTR`; `EFAULT`, and the message is lost unless it was to stay; once
+/// `ECONNRESET` after a connection's last message, if it did not end in order.
 pub(super) fn receive(
     sock: &Sock<Vsock>,
     message: &mut ReceiveMessage<'_>,
     len: usize,
     flags: MsgFlags,
 ) -> Result<usize> {
-    if flags.contains(MsgFlags::OOB) {
-        return Err(EOPNOTSUPP);
-    }
     let mut timeout = sock.receive_timeout(flags.contains(MsgFlags::DONTWAIT));
     let mut call = Call {
         sock,

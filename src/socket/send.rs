@@ -7,6 +7,7 @@
 use super::{
     lend::Lent,
     link::Link,
+    state::State,
     Vsock, //
 };
 use crate::net::{
@@ -35,27 +36,15 @@ use kernel::prelude::*;
 ///
 /// # Errors
 ///
-/// `ENOTCONN`; `EISCONN` with an address on a connected socket, `EOPNOTSUPP` on another one and
-/// for urgent data; `EPIPE`, with `SIGPIPE`, when one of the ends has shut down, and before it
+/// `ENOTCONN`; `EISCONN` with an address on a connected socket, `EOPNOTSUPP` on another one; `EPIPE`, with `SIGPIPE`, when one of the ends has shut down, and before it
 /// once `ECONNRESET` when the connection did not end in order; `EAGAIN`, `EINTR`, `EFAULT`,
 /// `ENOMEM` if no byte was sent. With `MSG_ZEROCOPY`, `ENOMEM` if the caller can lend no more, or not
 /// this memory: then no byte was sent.
 pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize) -> Result<usize> {
     let flags = message.flags();
-    if flags.contains(MsgFlags::OOB) {
-        return Err(EOPNOTSUPP);
-    }
     let mut timeout = sock.send_timeout(flags.contains(MsgFlags::DONTWAIT));
     let mut state = sock.lock();
-    let connected = state.connected().map(|_| ());
-    if message.address().is_some() {
-        return Err(if connected.is_ok() {
-            EISCONN
-        } else {
-            EOPNOTSUPP
-        });
-    }
-    connected?;
+    connection(&mut state, message)?;
     let mut sent = 0;
     // What the caller lends, once that is known.
     let mut lent = None;
@@ -118,6 +107,22 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
         Err(error) => Err(error),
         Ok(()) => Ok(sent),
     }
+}
+
+/// The connection that a call sends on, which an address cannot change.
+pub(super) fn connection<'a>(
+    state: &'a mut State,
+    message: &SendMessage<'_>,
+) -> Result<&'a mut Link> {
+    let connection = state.connected();
+    if message.address().is_none() {
+        return connection;
+    }
+    Err(if connection.is_ok() {
+        EISCONN
+    } else {
+        EOPNOTSUPP
+    })
 }
 
 /// Sends one packet with up to `at_most` bytes, which are within the credit. Returns how many; none if

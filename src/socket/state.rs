@@ -22,10 +22,8 @@ use crate::net::{
         ENOTCONN,
         EPROTO, //
     },
-    sock::{
-        Shutdown,
-        Sock, //
-    },
+    sock::Sock,
+    sock_fields::Shutdown, //
 };
 use crate::protocol::{
     address::{

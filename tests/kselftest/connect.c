@@ -53,6 +53,20 @@ TEST_F(connect, names)
 	EXPECT_NE(VMADDR_PORT_ANY, local_port(self->fd));
 }
 
+/* VMADDR_FLAG_TO_HOST asks for what happens anyway, and is part of no name. */
+TEST_F(connect, to_host_flag)
+{
+	struct sockaddr_vm address = vsock_address(vsock_peer_cid(), PORT_REPLY);
+	struct sockaddr_vm peer;
+	socklen_t len = sizeof(peer);
+
+	address.svm_flags = VMADDR_FLAG_TO_HOST;
+	ASSERT_EQ(0, connect(self->fd, (struct sockaddr *)&address, sizeof(address)));
+	ASSERT_EQ(0, getpeername(self->fd, (struct sockaddr *)&peer, &len));
+	EXPECT_EQ(0, peer.svm_flags);
+	EXPECT_TRUE(answers_two_bytes(self->fd));
+}
+
 /* A bound socket connects from its own port. */
 TEST_F(connect, from_a_bound_port)
 {

@@ -472,4 +472,40 @@ TEST(receive_buffer)
 	close(fd);
 }
 
+/* SO_SNDBUF bounds nothing: what is under way is bounded by the credit. */
+TEST(send_buffer_without_effect)
+{
+	int fds[2];
+
+	ASSERT_EQ(0, vsock_pair(vsock_own_cid(), 0, fds));
+	EXPECT_EQ(0, set_int(fds[0], SOL_SOCKET, SO_SNDBUF, 4096));
+	EXPECT_EQ((ssize_t)KIB(256), send(fds[0], calloc(1, KIB(300)), KIB(300), MSG_DONTWAIT));
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* Nor does busy polling change anything: there is nothing to poll. */
+TEST(busy_poll_without_effect)
+{
+	struct caller caller = { .call = call_recv, .len = 1 };
+	uint8_t data[1];
+	int fds[2];
+
+	ASSERT_EQ(0, vsock_pair(vsock_own_cid(), 0, fds));
+	ASSERT_EQ(0, set_int(fds[1], SOL_SOCKET, SO_BUSY_POLL, 1000));
+	EXPECT_EQ(-1, recv(fds[1], data, 1, MSG_DONTWAIT));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(0, poll_for(fds[1], POLLIN, 0));
+	caller.fd = fds[1];
+	caller.data = data;
+	ASSERT_TRUE(caller_start(&caller));
+	EXPECT_FALSE(caller_is_done(&caller));
+	ASSERT_EQ(1, send(fds[0], "a", 1, 0));
+	ASSERT_TRUE(caller_join(&caller));
+	EXPECT_EQ(1, caller.result);
+	EXPECT_EQ('a', data[0]);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 TEST_HARNESS_MAIN

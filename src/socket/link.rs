@@ -26,7 +26,8 @@ use crate::protocol::{
         Header,
         SocketType, //
     },
-    reason::DropReason, //
+    reason::DropReason,
+    wake, //
 };
 use crate::transport::{
     loopback::{
@@ -208,9 +209,15 @@ impl Link {
         }
     }
 
-    /// Whether the credit lets `bytes` pass, as far as it ever can.
+    /// Whether the credit lets `bytes` pass, as far as it ever can; of a stream, enough of them for a
+    /// call that does not want to sleep.
     pub(super) fn is_writable(&self, bytes: usize) -> bool {
-        self.wire.sendable() as usize >= bytes.min(self.wire.window() as usize)
+        let window = self.wire.window();
+        let least = match self.wire.kind() {
+            SocketType::Stream => wake::writable_at(window) as usize,
+            SocketType::Seqpacket => 1,
+        };
+        self.wire.sendable() as usize >= bytes.max(least).min(window as usize)
     }
 
     /// Whether a peer may not tell of free space before it is asked: others do as soon as a stream

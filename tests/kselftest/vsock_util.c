@@ -655,6 +655,13 @@ bool caller_join(struct caller *caller)
 	return !pthread_timedjoin_np(caller->thread, NULL, &end);
 }
 
+bool caller_is_interrupted(struct caller *caller)
+{
+	return caller_start(caller) && !caller_is_done(caller) &&
+	       !pthread_kill(caller->thread, SIGUSR1) && caller_join(caller) &&
+	       caller->result == -1 && caller->error == EINTR;
+}
+
 static int handled;
 
 static void count_signal(int signal)

@@ -207,6 +207,8 @@ bool caller_start(struct caller *caller);
 bool caller_is_done(struct caller *caller);
 /* Wait for the end, at most PATIENCE_MS. */
 bool caller_join(struct caller *caller);
+/* Start, sleep, and be sent SIGUSR1: whether the call failed with EINTR for that. */
+bool caller_is_interrupted(struct caller *caller);
 
 /* Install a handler that does nothing, with @flags as SA_RESTART. */
 void ignore_with_handler(int signal, int flags);

@@ -828,7 +828,7 @@ static void *read_needs(void *argument)
 		got = recv(reader->fd, words, reader->needs[i], MSG_WAITALL);
 		if (got <= 0)
 			break;
-		__atomic_add_fetch(&reader->bytes, got, __ATOMIC_RELAXED);
+		__atomic_add_fetch(&reader->bytes, got, __ATOMIC_RELEASE);
 		for (ssize_t j = 0; j < got / 4; j++) {
 			if (words[j] >= STREAM_WORDS ||
 			    (j && words[j] != words[j - 1] + 1)) {
@@ -899,13 +899,15 @@ TEST(four_readers_with_different_needs)
 	end = now_ms() + PATIENCE_MS;
 	do {
 		size_t before = total;
-		ssize_t left = recv(sender.fd, rest, KIB(256),
-				    MSG_PEEK | MSG_DONTWAIT);
+		ssize_t left;
 
-		total = left > 0 ? left : 0;
+		/* In this order: what is taken meanwhile is not to be counted twice. */
+		total = 0;
 		for (int i = 0; i < 4; i++)
 			total += __atomic_load_n(&readers[i].bytes,
-						 __ATOMIC_RELAXED);
+						 __ATOMIC_ACQUIRE);
+		left = recv(sender.fd, rest, KIB(256), MSG_PEEK | MSG_DONTWAIT);
+		total += left > 0 ? left : 0;
 		/* However slow the machine is, it has to go on. */
 		if (total > before)
 			end = now_ms() + PATIENCE_MS;

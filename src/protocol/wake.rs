@@ -152,16 +152,6 @@ pub(crate) fn readable_at(low_water: usize, window: u32) -> usize {
     low_water.clamp(1, window.max(1) as usize)
 }
 
-/// How much credit makes a stream writable for poll: a quarter of the window, and no more than 16 KiB.
-/// At least 1.
-///
-/// Whoever polls and then sends a few KiB is not to sleep in that call: a program that carries data
-/// both ways would not read meanwhile, and two of them would wait for each other. More than a quarter
-/// a peer that reads need not tell of.
-pub(crate) fn writable_at(window: u32) -> u32 {
-    (window / 4).clamp(1, 16 * 1024)
-}
-
 /// Tells whether a reader may be waiting in vain, if nothing arrives for a while: when so much is
 /// queued, the peer may have a limit of its own that it does not tell.
 pub(crate) fn may_stall(queued: usize, window: u32) -> bool {

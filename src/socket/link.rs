@@ -26,8 +26,7 @@ use crate::protocol::{
         Header,
         SocketType, //
     },
-    reason::DropReason,
-    wake, //
+    reason::DropReason, //
 };
 use crate::transport::{
     loopback::{
@@ -209,15 +208,13 @@ impl Link {
         }
     }
 
-    /// Whether the credit lets `bytes` pass, as far as it ever can; of a stream, enough of them for a
-    /// call that does not want to sleep.
+    /// Whether the credit lets `bytes` pass, as far as it ever can.
+    ///
+    /// For a stream that is polled for, this is asked of a single byte, and must not be asked of more:
+    /// the peer's reader may wait for as many bytes as its buffer holds (`SO_RCVLOWAT`), all but one of
+    /// which are there.
     pub(super) fn is_writable(&self, bytes: usize) -> bool {
-        let window = self.wire.window();
-        let least = match self.wire.kind() {
-            SocketType::Stream => wake::writable_at(window) as usize,
-            SocketType::Seqpacket => 1,
-        };
-        self.wire.sendable() as usize >= bytes.max(least).min(window as usize)
+        self.wire.sendable() as usize >= bytes.min(self.wire.window() as usize)
     }
 
     /// Whether a peer may not tell of free space before it is asked: others do as soon as a stream

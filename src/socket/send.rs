@@ -97,7 +97,7 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
     };
     let used_up = state
         .connected()
-        .is_ok_and(|link| sent > 0 && !link.is_writable(1) && !link.wire.send_ended());
+        .is_ok_and(|link| sent > 0 && link.wire.sendable() == 0 && !link.wire.send_ended());
     if used_up {
         state.used_up_credit(sock);
     }

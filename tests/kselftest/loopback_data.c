@@ -125,128 +125,22 @@ TEST_F(pair, window)
 }
 
 /*
- * With little credit left a stream is not writable, although a send that does not
- * wait still takes it.
+ * With credit for one byte a stream is writable: that byte may be the last one that the
+ * reader waits for.
  */
-TEST_F(pair, writable_means_room)
+TEST_F(pair, last_byte_is_writable)
 {
 	uint8_t *data = calloc(1, DEFAULT_BUFFER);
-	const size_t left = KIB(16) - 1;
 
-	ASSERT_EQ((ssize_t)(DEFAULT_BUFFER - left - 1),
-		  send(self->from, data, DEFAULT_BUFFER - left - 1, MSG_DONTWAIT));
+	ASSERT_EQ(0, set_int(self->to, SOL_SOCKET, SO_RCVLOWAT, DEFAULT_BUFFER));
+	ASSERT_EQ((ssize_t)DEFAULT_BUFFER - 1,
+		  send(self->from, data, DEFAULT_BUFFER - 1, MSG_DONTWAIT));
+	EXPECT_EQ(0, poll_for(self->to, POLLIN, SETTLE_MS));
 	EXPECT_EQ(POLLOUT, poll_for(self->from, POLLOUT, 0));
-	ASSERT_EQ(1, send(self->from, data, 1, MSG_DONTWAIT));
+	EXPECT_EQ(1, send(self->from, data, KIB(64), MSG_DONTWAIT));
+	EXPECT_EQ(POLLIN, poll_for(self->to, POLLIN, PATIENCE_MS));
 	EXPECT_EQ(0, poll_for(self->from, POLLOUT, 0));
-	EXPECT_EQ((ssize_t)left, send(self->from, data, KIB(64), MSG_DONTWAIT));
-	EXPECT_EQ(0, recv_all(self->to, data, DEFAULT_BUFFER));
-	EXPECT_EQ(POLLOUT, poll_for(self->from, POLLOUT, PATIENCE_MS));
 	free(data);
-}
-
-/* One that carries data both ways, as socat does: polls, then writes what it read. */
-struct relay {
-	/* The ends of two sockets, each of which gets what the other one gives. */
-	int fds[2];
-	pthread_t thread;
-};
-
-/* Less than what makes a stream writable, and no divisor of the window. */
-#define RELAY_PIECE	5000
-
-static bool relay_once(struct relay *relay, const struct pollfd *entries, int from,
-		       bool *ended)
-{
-	uint8_t data[RELAY_PIECE];
-	ssize_t got;
-
-	if (*ended || !(entries[from].revents & (POLLIN | POLLHUP)) ||
-	    !(entries[!from].revents & (POLLOUT | POLLERR)))
-		return true;
-	got = recv(relay->fds[from], data, sizeof(data), 0);
-	if (got < 0)
-		return false;
-	if (got > 0)
-		return !send_all(relay->fds[!from], data, got);
-	*ended = true;
-	return !shutdown(relay->fds[!from], SHUT_WR);
-}
-
-static void *relay_run(void *argument)
-{
-	struct relay *relay = argument;
-	bool ended[2] = {};
-
-	while (!ended[0] || !ended[1]) {
-		struct pollfd entries[2] = {
-			{ relay->fds[0], POLLIN | POLLOUT, 0 },
-			{ relay->fds[1], POLLIN | POLLOUT, 0 },
-		};
-
-		if (poll(entries, 2, 2 * PATIENCE_MS) <= 0)
-			return "nothing came";
-		if (!relay_once(relay, entries, 0, &ended[0]) ||
-		    !relay_once(relay, entries, 1, &ended[1]))
-			return strerror(errno);
-		/* Most of the time one of the two is ready, which is of no use alone. */
-		sched_yield();
-	}
-	return NULL;
-}
-
-#define RELAYED		MIB(1)
-
-static ssize_t call_relayed(struct caller *caller)
-{
-	return send_all(caller->fd, caller->data, RELAYED) ? -1 : shutdown(caller->fd, SHUT_WR);
-}
-
-/*
- * Two relays, and at first nobody who reads what comes out of them: neither may
- * sleep in a send, or it does not read what the other one sends.
- */
-TEST_F(pair, relays)
-{
-	struct relay relays[2];
-	struct caller senders[2] = {};
-	uint8_t *data = malloc(RELAYED), *in = malloc(RELAYED);
-	int ends[2], fds[2];
-	void *trouble;
-
-	random_fill(data, RELAYED, 1);
-	for (int i = 0; i < 2; i++) {
-		ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
-		ends[i] = fds[0];
-		relays[i].fds[0] = fds[1];
-		relays[i].fds[1] = i ? self->to : self->from;
-		ASSERT_EQ(0, pthread_create(&relays[i].thread, NULL, relay_run, &relays[i]));
-		senders[i] = (struct caller) {
-			.fd = ends[i], .call = call_relayed, .data = data,
-		};
-		ASSERT_TRUE(caller_start(&senders[i]));
-	}
-	/*
-	 * Until neither takes any more. What was read last, up to a quarter of the window, the
-	 * other end need not know of.
-	 */
-	ASSERT_TRUE(wait_queued(self->from, DEFAULT_BUFFER / 2));
-	ASSERT_TRUE(wait_queued(self->to, DEFAULT_BUFFER / 2));
-	sleep_ms(2 * SETTLE_MS);
-	for (int i = 0; i < 2; i++) {
-		memset(in, 0, RELAYED);
-		ASSERT_EQ(0, recv_all(ends[i], in, RELAYED));
-		EXPECT_EQ(0, memcmp(data, in, RELAYED));
-	}
-	for (int i = 0; i < 2; i++) {
-		ASSERT_TRUE(caller_join(&senders[i]));
-		EXPECT_EQ(0, senders[i].result);
-		ASSERT_EQ(0, pthread_join(relays[i].thread, &trouble));
-		EXPECT_EQ(NULL, trouble) TH_LOG("%s", (char *)trouble);
-		close(ends[i]);
-		close(relays[i].fds[0]);
-	}
-	free(data);
-	free(in);
 }
 
 /* A sender that waits for credit goes on when the other end reads. */

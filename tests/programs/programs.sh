@@ -119,9 +119,10 @@ end() {
 	tokio-vsock) tokio_end ;;
 	systemd-socket-activate) activated_end ;;
 	ssh-by-socat)
-		# Both ways at once: socat waits in write(2) without reading meanwhile, and
-		# must not have to.
-		ssh_end "cat /tmp/server.mine & cat >/tmp/server.theirs; wait" \
+		# One after the other: where two of socat, which waits in write(2) without
+		# reading meanwhile, pass on as much as they can both ways, each may wait for
+		# the other one, and does so on the C vsock as well.
+		ssh_end "cat >/tmp/server.theirs; cat /tmp/server.mine" \
 			-o ProxyCommand="socat -t $limit - VSOCK-CONNECT:$cid:$port"
 		;;
 	ssh-by-systemd)

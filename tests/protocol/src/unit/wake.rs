@@ -134,21 +134,6 @@ fn poll_reports_no_less_than_the_low_water_mark_within_the_window() {
     }
 }
 
-/// A stream is writable for poll with a quarter of the window, 16 KiB at the most.
-#[test]
-fn a_quarter_of_the_window_is_writable() {
-    for (window, level) in [
-        (1, 1),
-        (7, 1),
-        (128, 32),
-        (64 * 1024, 16 * 1024),
-        (256 * 1024, 16 * 1024),
-        (u32::MAX, 16 * 1024),
-    ] {
-        assert_eq!(wake::writable_at(window), level);
-    }
-}
-
 /// A buffer of 100 bytes, all of which were announced, received, and `read` of them read.
 fn full(read: u32) -> ReceiveCredit {
     let mut credit = ReceiveCredit::new(100);

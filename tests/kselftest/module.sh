@@ -86,9 +86,13 @@ sockets_become() {
 
 two_byte() { RVSOCK_FAMILY=$1 "$here/demo" two-byte >/tmp/demo.out 2>&1; }
 
-# New lines of the kernel's log since the last mark.
-mark_log() { log_mark=$(dmesg | wc -l); }
-new_log() { dmesg | tail -n +$((log_mark + 1)); }
+# A line in the log, and what stands behind it: the log forgets its oldest lines, so
+# that they cannot be counted.
+mark_log() {
+	log_mark=$(cut -d' ' -f1 /proc/uptime)
+	echo "rvsock-test: mark $log_mark" >/dev/kmsg
+}
+new_log() { dmesg | sed "1,/rvsock-test: mark $log_mark\$/d"; }
 
 complain() { echo "# $*"; return 1; }
 

@@ -10,6 +10,10 @@ import tomllib
 CLONE = pathlib.Path(__file__).resolve().parent.parent
 TABLE = "docs/behaviour.md"
 TEST = re.compile(r"^TEST(?:_F(?:_TIMEOUT)?)?\((?:(\w+),\s*)?(\w+)", re.MULTILINE)
+# Those of a Cargo package of the host's, by the name of its directory in tests/. They are
+# named by the path of their module.
+PACKAGES = ("protocol",)
+RUST_TEST = re.compile(r"#\[test\]\s+(?:///[^\n]*\n\s*)*fn (\w+)")
 VARIANT = re.compile(r"^FIXTURE_VARIANT_ADD\((\w+),\s*(\w+)\)", re.MULTILINE)
 
 
@@ -45,9 +49,18 @@ def source(suite):
     return CLONE / f"tests/kselftest/{program.removesuffix('_32')}.c"
 
 
+def tests_of_package(name):
+    """The names of a package's tests."""
+    root = CLONE / f"tests/{name}/src"
+    return {"::".join([*file.relative_to(root).with_suffix("").parts, test])
+            for file in root.rglob("*.rs") for test in RUST_TEST.findall(file.read_text())}
+
+
 def tests_of(suite):
     """The names of a suite's tests, with each variant and without; None for a program
     that makes them up as it runs: its results show whether they are there."""
+    if suite["name"] in PACKAGES:
+        return tests_of_package(suite["name"])
     path = source(suite)
     if not path.exists():
         return set()
@@ -67,9 +80,10 @@ def matches(test, name):
 
 
 def read_suites():
-    """The suites by name."""
+    """The suites by name, with the packages of the host's, which are in no topology."""
     with open(CLONE / "tests/suites.toml", "rb") as file:
-        return {suite["name"]: suite for suite in tomllib.load(file)["suite"]}
+        suites = {suite["name"]: suite for suite in tomllib.load(file)["suite"]}
+    return suites | {name: {"name": name, "topology": None} for name in PACKAGES}
 
 
 def read_faults():

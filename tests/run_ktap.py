@@ -96,6 +96,8 @@ def cargo(name, lines, status, seconds):
     for line in lines:
         if re.match(r"^test .* \.\.\. FAILED$", line):
             suite.fail("\n".join([line.split()[1], *_panic(lines, line.split()[1])]))
+        elif re.match(r"^test .* \.\.\. ok$", line):
+            suite.names.add(line.split()[1])
     if status != 0 and not suite.failed:
         suite.fail("\n".join([f"cargo ended with status {status}", *lines[-10:]]))
     return suite

@@ -6,7 +6,8 @@ behaviour fail then.
 usage: tests/seed_faults.py MAKE-ARGUMENT... (what the kernel's tree is built with)
 
 Each batch of faults goes into a module of its own; all modules are loaded in turn in
-the same boot. Runs in the build root; "make seed" is what a person types, with
+the same boot. A batch that a package of the host's is to see goes into a copy of that.
+Runs in the build root; "make seed" is what a person types, with
 SUITE=BATCH or SUITE=ONE,ANOTHER for some of them.
 """
 
@@ -50,9 +51,46 @@ def read(wanted):
     return suites, batches
 
 
+def package_of(name, faults):
+    """The host's package that is to see the faults of a batch; None if guests are."""
+    suites = {test.partition(":")[0] for fault in faults.values() for test in fault["seen"]}
+    packages = suites & set(behaviour.PACKAGES)
+    if packages and len(suites) > 1:
+        sys.exit(f"error: tests/faults.toml: batch {name} is for a package of the host's; what "
+                 "others see needs another batch")
+    return next(iter(packages), None)
+
+
+def test_package(package, faults):
+    """Runs the tests of a package that are to see the faults of a batch, in a copy with
+    these; gives those that failed, by suite."""
+    copy = WORK / f"package-{package}"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(CLONE / "src/protocol", copy / "src/protocol")
+    shutil.copytree(CLONE / f"tests/{package}", copy / f"tests/{package}")
+    for name, fault in faults.items():
+        file = copy / fault["file"]
+        text = file.read_text()
+        if fault["was"] not in text:
+            sys.exit(f"error: tests/faults.toml: {name} changes what another fault of its batch "
+                     "changes; give it another batch")
+        file.write_text(text.replace(fault["was"], fault["is"]))
+    tests = [test.partition(":")[2] for fault in faults.values() for test in fault["seen"]]
+    command = ["cargo", "test", "--locked", "--offline", "--lib",
+               "--manifest-path", copy / f"tests/{package}/Cargo.toml",
+               "--target-dir", WORK / f"target-{package}", "--", "--exact", *dict.fromkeys(tests)]
+    # What a fault leaves unused is no error.
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT,
+                          env=os.environ | {"RUSTFLAGS": "--cap-lints=allow"})
+    ran = run_ktap.cargo(package, done.stdout.splitlines(), done.returncode, 0)
+    if not ran.passed and not ran.names and "running" not in done.stdout:
+        print(f"it does not build:\n{done.stderr}", flush=True)
+        return {}
+    return {package: ran.failures}
+
+
 def build(batches, make):
     """Makes a module of each batch, in copies of the source; gives those that built."""
-    shutil.rmtree(WORK, ignore_errors=True)
     (WORK / "modules").mkdir(parents=True)
     parts = [list(batches.items())[start::BUILDERS] for start in range(BUILDERS)]
     with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -163,8 +201,15 @@ def show(fault, failed):
 def main():
     """Seeds the faults; the exit status is 0 when each was seen by all its tests."""
     suites, batches = read(os.environ.get("SUITE") or None)
-    made = build(batches, sys.argv[1:])
+    shutil.rmtree(WORK, ignore_errors=True)
     failed = {batch: {} for batch in batches}
+    for batch, faults in batches.items():
+        package = package_of(batch, faults)
+        if package:
+            print(f"testing '{package}' with {batch}", flush=True)
+            failed[batch] = test_package(package, faults)
+    made = build({batch: faults for batch, faults in batches.items()
+                  if not package_of(batch, faults)}, sys.argv[1:])
     for topology in dict.fromkeys(suite["topology"] for suite in suites.values()):
         left = {batch: faults for batch, faults in made.items()
                 if chosen(suites, faults, topology)}

@@ -5,7 +5,7 @@
 use super::credit;
 use crate::model::world::FLOW;
 use crate::protocol::packet::{
-    Control, Halves, Header, HeaderBytes, Invalid, Operation, SocketType, HEADER_LEN,
+    Control, Halves, Header, HeaderBytes, Invalid, MessageEnd, Operation, SocketType, HEADER_LEN,
 };
 use crate::protocol::reason::DropReason;
 
@@ -222,6 +222,26 @@ fn spec_23_flags_that_are_not_defined_end_nothing() {
         )
     };
     assert_eq!(shutdown.halves(), Halves::default());
+}
+
+#[test]
+fn spec_26_a_message_ends_by_bit_0_and_a_record_by_bit_1() {
+    let end = |record| Some(MessageEnd { record });
+    for (flags, expected) in [(0, None), (1, end(false)), (3, end(true))] {
+        let header = Header::data(FLOW, SocketType::Seqpacket, 5, expected, credit(7, 9));
+        assert_eq!(header.encode()[32..36], [flags, 0, 0, 0]);
+        let mut bytes = with(28, &[2]);
+        bytes[32] = flags;
+        let parsed = Header::parse(&bytes, HEADER_LEN + 5).expect("it is valid");
+        assert_eq!(parsed.message_end(), expected);
+    }
+    // A stream has no messages, and a record ends with one.
+    let stream = Header::parse(&with(32, &[3]), HEADER_LEN + 5).expect("it is valid");
+    assert_eq!(stream.message_end(), None);
+    let mut bytes = with(28, &[2]);
+    bytes[32] = 2;
+    let record = Header::parse(&bytes, HEADER_LEN + 5).expect("it is valid");
+    assert_eq!(record.message_end(), None);
 }
 
 #[test]

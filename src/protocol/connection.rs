@@ -381,7 +381,16 @@ impl Connection {
             }
             Operation::ReadWrite => Disposition::drop(DropReason::Shutdown),
             Operation::CreditUpdate | Operation::CreditRequest => Disposition::NOTHING,
-            Operation::Request | Operation::Response => Disposition::drop(DropReason::State),
+            Operation::Request => {
+                // The peer has forgotten this connection, and asks for another one by the same two
+                // addresses. It can ask again as soon as it was refused.
+                self.phase = Phase::Closed(Cause::Orderly);
+                Disposition {
+                    payload: Payload::Drop(DropReason::State),
+                    reply: Some(Control::Reset),
+                }
+            }
+            Operation::Response => Disposition::drop(DropReason::State),
         }
     }
 

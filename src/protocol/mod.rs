@@ -19,6 +19,8 @@ pub(crate) mod address;
 pub(crate) mod connection;
 pub(crate) mod credit;
 pub(crate) mod deferred;
+pub(crate) mod event;
+pub(crate) mod feature;
 pub(crate) mod message;
 pub(crate) mod packet;
 pub(crate) mod reason;

@@ -6,10 +6,15 @@
 
 use super::{
     Device,
-    EVENT_LEN,
     EVENT_WORK, //
 };
-use crate::protocol::reason::DropReason;
+use crate::protocol::{
+    event::{
+        Event,
+        EVENT_LEN, //
+    },
+    reason::DropReason, //
+};
 use crate::transport::Receiver;
 use crate::virtio::{
     work,
@@ -23,9 +28,6 @@ use kernel::{
         Arc, //
     },
 };
-
-/// The device lost all connections, and may have given the guest another CID.
-const TRANSPORT_RESET: u32 = 0;
 
 /// Events that one run handles before other work has a turn.
 const BUDGET: usize = 64;
@@ -89,26 +91,33 @@ fn event<R: Receiver>(
     this: &Arc<Device<R>>,
     used: Used<SmallBuffer<EVENT_LEN>>,
 ) -> SmallBuffer<EVENT_LEN> {
-    if used.overlong || used.written < EVENT_LEN {
-        this.receiver.count_drop(DropReason::ShortHeader);
-        return used.buffer;
-    }
-    if u32::from_le_bytes(used.buffer.read()) == TRANSPORT_RESET {
-        // A host may raise any number of them.
-        let may_log = this.resets.fetch_add(1, Relaxed) < LOGGED_RESETS;
-        match this.read_cid() {
-            Ok(cid) => {
-                this.cid.store(cid.0, Relaxed);
-                if may_log {
-                    pr_info!("transport reset, guest CID {}\n", cid.0);
-                }
-            }
-            Err(_) if may_log => {
-                pr_err!("the device offers a reserved CID; the old one is kept\n");
-            }
-            Err(_) => {}
-        }
-        this.receiver.transport_reset(this);
+    // A length that cannot be true is none.
+    let written = if used.overlong { 0 } else { used.written };
+    match Event::parse(used.buffer.read(), written) {
+        Event::TransportReset => transport_reset(this),
+        // One without a meaning.
+        Event::Unknown => {}
+        Event::Malformed => this.receiver.count_drop(DropReason::ShortHeader),
     }
     used.buffer
+}
+
+/// The device lost its connections, and may have given the guest another CID. With a reserved one
+/// the guest keeps the one that it had: what is sent from that is for the device to refuse.
+fn transport_reset<R: Receiver>(this: &Arc<Device<R>>) {
+    // A host may raise any number of them.
+    let may_log = this.resets.fetch_add(1, Relaxed) < LOGGED_RESETS;
+    match this.read_cid() {
+        Ok(cid) => {
+            this.cid.store(cid.0, Relaxed);
+            if may_log {
+                pr_info!("transport reset, guest CID {}\n", cid.0);
+            }
+        }
+        Err(_) if may_log => {
+            pr_err!("the device offers a reserved CID; the old one is kept\n");
+        }
+        Err(_) => {}
+    }
+    this.receiver.transport_reset(this);
 }

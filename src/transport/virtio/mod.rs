@@ -19,6 +19,11 @@ use crate::net::{
 };
 use crate::protocol::{
     address::Cid,
+    event::EVENT_LEN,
+    feature::{
+        SocketTypes,
+        ACCEPTED, //
+    },
     packet::SocketType, //
 };
 use crate::virtio::{
@@ -57,18 +62,8 @@ use kernel::{
 };
 use zerocopy::little_endian::U64;
 
-/// The device has stream sockets.
-const FEATURE_STREAM: u32 = 0;
-/// The device has message sockets.
-const FEATURE_SEQPACKET: u32 = 1;
-/// The device has stream sockets only if it offers that feature too.
-const FEATURE_NO_IMPLIED_STREAM: u32 = 2;
-
 /// Where `guest_cid` stands in the configuration space.
 const CONFIG_GUEST_CID: u32 = 0;
-
-/// Length of the event buffers: `struct virtio_vsock_event`, in bytes.
-const EVENT_LEN: usize = 4;
 
 const RECEIVE: usize = 0;
 const TRANSMIT: usize = 1;
@@ -79,10 +74,8 @@ const EVENT: usize = 2;
 pub(crate) struct Device<R: Receiver> {
     receiver: Arc<R>,
     config: ConfigSpace,
-    /// Connections of streams can be made.
-    has_stream: bool,
-    /// Connections that keep the boundaries of messages can be made.
-    has_seqpacket: bool,
+    /// The types of sockets between which connections can be made.
+    types: SocketTypes,
     /// The guest's own CID; another after an event that says so.
     cid: Atomic<u32>,
     /// The device was taken away, or broke the rules of its queues.
@@ -163,10 +156,7 @@ impl<R: Receiver> Device<R> {
 
     /// Whether the device carries connections of sockets of type `kind`.
     pub(crate) fn carries(&self, kind: SocketType) -> bool {
-        match kind {
-            SocketType::Stream => self.has_stream,
-            SocketType::Seqpacket => self.has_seqpacket,
-        }
+        self.types.has(kind)
     }
 
     /// Whether the device can no longer carry anything.
@@ -207,11 +197,7 @@ fn checked_cid(value: U64) -> Result<Cid> {
 impl<R: Receiver> Driver for Device<R> {
     const NAME: &'static CStr = c"rvsock";
     const DEVICE_ID: u32 = 19;
-    const FEATURES: &'static [u32] = &[
-        FEATURE_STREAM,
-        FEATURE_SEQPACKET,
-        FEATURE_NO_IMPLIED_STREAM, //
-    ];
+    const FEATURES: &'static [u32] = ACCEPTED;
 
     fn probe(device: &Probe<'_>) -> Result<Arc<Self>> {
         let receiver = R::current().ok_or(ENODEV)?;
@@ -222,14 +208,10 @@ impl<R: Receiver> Driver for Device<R> {
             );
             return Err(EBUSY);
         }
-        // Older devices say nothing of streams and have them.
-        let has_stream =
-            device.has_feature(FEATURE_STREAM) || !device.has_feature(FEATURE_NO_IMPLIED_STREAM);
-        let has_seqpacket = device.has_feature(FEATURE_SEQPACKET);
-        if !has_stream && !has_seqpacket {
+        let Some(types) = SocketTypes::negotiated(|bit| device.has_feature(bit)) else {
             dev_err!(device.device(), "the device has no type of sockets\n");
             return Err(ENODEV);
-        }
+        };
         let offered = device.read_config::<U64>(CONFIG_GUEST_CID)?;
         let cid = checked_cid(offered).inspect_err(|_| {
             dev_err!(
@@ -248,8 +230,7 @@ impl<R: Receiver> Driver for Device<R> {
             pin_init!(Self {
                 receiver,
                 config,
-                has_stream,
-                has_seqpacket,
+                types,
                 cid: Atomic::new(cid.0),
                 gone: Atomic::new(false),
                 resets: Atomic::new(0),

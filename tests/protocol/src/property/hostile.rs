@@ -423,7 +423,12 @@ impl Honest {
             (Phase::Closing, Reset) => self.phase = Phase::Closed(Cause::Orderly),
             (Phase::Closing, ReadWrite) => payload = Payload::Drop(DropReason::Shutdown),
             (Phase::Closing, CreditUpdate | CreditRequest) => {}
-            (Phase::Established | Phase::Closing, Request | Response) => {
+            (Phase::Closing, Request) => {
+                self.phase = Phase::Closed(Cause::Orderly);
+                payload = Payload::Drop(DropReason::State);
+                reply = Some(Control::Reset);
+            }
+            (Phase::Established, Request) | (Phase::Established | Phase::Closing, Response) => {
                 payload = Payload::Drop(DropReason::State);
             }
             (Phase::Closed(_), _) => payload = Payload::Drop(DropReason::State),

@@ -294,7 +294,6 @@ fn what_arrives_while_the_close_is_under_way() {
         (Operation::ReadWrite, shutdown),
         (Operation::CreditUpdate, NOTHING),
         (Operation::CreditRequest, NOTHING),
-        (Operation::Request, state),
         (Operation::Response, state),
     ] {
         let len = u32::from(operation == Operation::ReadWrite);
@@ -303,6 +302,17 @@ fn what_arrives_while_the_close_is_under_way() {
     }
     assert_eq!(arrives(&mut connection, Operation::Shutdown, 2, 0), NOTHING);
     assert_eq!(connection.phase(), Phase::Closing);
+}
+
+#[test]
+fn spec_25_a_peer_that_forgot_the_connection_is_refused_and_can_ask_again() {
+    let mut connection = established(100, 100);
+    let _ = connection.close(false);
+    assert_eq!(
+        arrives(&mut connection, Operation::Request, 0, 0),
+        disposition(Payload::Drop(DropReason::State), Some(Control::Reset))
+    );
+    assert_eq!(connection.phase(), Phase::Closed(Cause::Orderly));
 }
 
 #[test]

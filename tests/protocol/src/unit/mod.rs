@@ -6,6 +6,8 @@ mod address;
 mod connection;
 mod credit;
 mod deferred;
+mod event;
+mod feature;
 mod header;
 mod reason;
 mod wake;

@@ -24,6 +24,9 @@ impl Cid {
     pub(crate) const HOST: Cid = Cid(2);
     /// Any identifier: a wildcard for `bind`, never the address of a packet.
     pub(crate) const ANY: Cid = Cid(u32::MAX);
+    /// Whatever the device says is the guest's: the name of the machine in a table of addresses, which
+    /// outlives a change of its number. The value is one that no address has.
+    pub(crate) const OWN: Cid = Cid::HYPERVISOR;
 
     /// Checks an identifier that a device offers as the guest's own.
     ///

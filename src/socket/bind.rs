@@ -5,6 +5,7 @@
 //! Source: bind(2), vsock(7).
 
 use super::{
+    context::Context,
     namespace::Place,
     state::Stage,
     Vsock, //
@@ -31,19 +32,29 @@ use crate::protocol::address::{
 };
 use kernel::{
     prelude::*,
-    sync::aref::ARef, //
+    sync::{
+        aref::ARef,
+        Arc, //
+    },
 };
 
 /// An address that a socket is bound to, and its place in the table.
 pub(super) struct Bound {
     address: Address,
+    /// Where to look the CID up if it is the device's, which may have another one by now.
+    own: Option<Arc<Context>>,
     _entry: Entry<Place, Vsock>,
 }
 
 impl Bound {
-    /// The address; its CID may be the wildcard.
+    /// The address; its CID may be the wildcard. One that is the device's is the one that this has
+    /// now, or had when the socket was bound if there is no device.
     pub(super) fn address(&self) -> Address {
-        self.address
+        let device = self.own.as_ref().and_then(|context| context.device());
+        Address {
+            cid: device.map_or(self.address.cid, |device| device.cid()),
+            ..self.address
+        }
     }
 }
 
@@ -101,23 +112,21 @@ pub(super) fn autobind(sock: &Sock<Vsock>, cid: Cid) -> Result<Bound> {
 fn claim(sock: &Sock<Vsock>, address: Address) -> Result<Bound> {
     let shared = sock.shared();
     let (context, scope) = (&shared.context, shared.namespace.scope);
-    if !context.is_local(address.cid) {
-        return Err(EADDRNOTAVAIL);
-    }
+    let cid = context.bound_cid(address.cid).ok_or(EADDRNOTAVAIL)?;
     // Held from the look to the insertion: the table itself only sees equal addresses.
     let _binding = context.binding.lock();
     let port = address.port;
     let bound = context.bound(sock.kind());
     let covered = |cid| bound.find(&scope.place(cid, port)).is_some();
-    let taken = if address.cid == Cid::ANY {
-        covered(Cid::LOCAL) || context.device().is_some_and(|device| covered(device.cid()))
+    let taken = if cid == Cid::ANY {
+        covered(Cid::LOCAL) || covered(Cid::OWN)
     } else {
         covered(Cid::ANY)
     };
     if taken {
         return Err(EADDRINUSE);
     }
-    let place = scope.place(address.cid, port);
+    let place = scope.place(cid, port);
     let entry = Table::insert(bound, place, ARef::from(sock), GFP_KERNEL).map_err(|error| {
         if error == EEXIST {
             EADDRINUSE
@@ -127,6 +136,7 @@ fn claim(sock: &Sock<Vsock>, address: Address) -> Result<Bound> {
     })?;
     Ok(Bound {
         address,
+        own: (cid == Cid::OWN).then(|| context.clone()),
         _entry: entry,
     })
 }

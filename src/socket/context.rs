@@ -11,6 +11,7 @@ use super::{
     Vsock, //
 };
 use crate::net::{
+    guard::Bh,
     lock::SpinLockBh,
     registration::Slot,
     sock::Sock,
@@ -53,7 +54,7 @@ pub(crate) struct Context {
     /// The number of the family.
     pub(super) family: u8,
     /// Sockets for connections by the address that they are bound to, and its scope. `Cid::ANY` is
-    /// an address of its own.
+    /// an address of its own, and so is `Cid::OWN`, whatever the CID of the device.
     bound: Arc<Table<Place, Vsock>>,
     /// Sockets for datagrams likewise: their ports are their own.
     bound_datagrams: Arc<Table<Place, Vsock>>,
@@ -154,13 +155,37 @@ impl Context {
         local: Address,
     ) -> Option<ARef<Sock<Vsock>>> {
         let find = |cid| self.bound(kind).find(&scope.place(cid, local.port));
-        find(local.cid).or_else(|| find(Cid::ANY))
+        self.bound_cid(local.cid)
+            .and_then(find)
+            .or_else(|| find(Cid::ANY))
+    }
+
+    /// The device may have another CID: those that are bound to it have another name. Process context.
+    pub(super) fn publish_names(&self) {
+        for table in [&self.bound, &self.bound_datagrams] {
+            table.for_each(|sock| {
+                // Whoever owns a socket publishes its name in the end.
+                if let Bh::Free(mut state) = sock.lock_bh() {
+                    state.settle(&sock, false);
+                }
+            });
+        }
     }
 
     /// Whether a socket may be bound to `cid`.
     pub(super) fn is_local(&self, cid: Cid) -> bool {
-        matches!(cid, Cid::ANY | Cid::LOCAL)
-            || self.device().is_some_and(|device| device.cid() == cid)
+        self.bound_cid(cid).is_some()
+    }
+
+    /// Under which CID a socket that is bound to `cid` is found; `None` if that is another machine's.
+    pub(super) fn bound_cid(&self, cid: Cid) -> Option<Cid> {
+        match cid {
+            Cid::ANY | Cid::LOCAL => Some(cid),
+            _ => self
+                .device()
+                .is_some_and(|device| device.cid() == cid)
+                .then_some(Cid::OWN),
+        }
     }
 
     /// Counts a reader that takes less than it needs because nothing arrived any more.

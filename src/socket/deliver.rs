@@ -67,6 +67,7 @@ impl Receiver for Context {
 
     fn transport_reset(&self, device: &Arc<Device<Self>>) {
         self.reset_connections(device);
+        self.publish_names();
     }
 
     fn receive(

@@ -48,8 +48,8 @@ pub(crate) trait Receiver: Send + Sync + Sized + 'static {
     /// The device is going: none of its connections can go on. Process context.
     fn detach(&self, device: &Arc<Device<Self>>);
 
-    /// The device says that it lost all connections, or broke its queues. Listeners stay. Process
-    /// context.
+    /// The device says that it lost all connections, or broke its queues. Listeners stay, and are
+    /// found under the CID that the device has now. Process context.
     fn transport_reset(&self, device: &Arc<Device<Self>>);
 
     /// A valid packet for this machine. What comes back is to be answered when no connection

@@ -68,6 +68,8 @@ struct Rvsock {
     diag: diag::Registration<Vsock>,
     #[pin]
     counters: debugfs::File<Arc<Context>>,
+    #[pin]
+    device_counters: debugfs::File<Arc<Context>>,
     directory: debugfs::Dir,
     #[pin]
     driver: virtio::Registration<Device<Context>>,
@@ -85,6 +87,11 @@ impl kernel::InPlaceModule for Rvsock {
                 c"counters",
                 Vsock::slot().context().ok_or(ENODEV)?,
                 &|context: &Arc<Context>, out| context.write_counters(out),
+            ),
+            device_counters <- directory.read_callback_file(
+                c"device",
+                Vsock::slot().context().ok_or(ENODEV)?,
+                &|context: &Arc<Context>, out| context.write_device(out),
             ),
             driver <- virtio::Registration::new(module),
             diag <- diag::Registration::new(*number, module),

@@ -15,6 +15,7 @@ use kernel::sync::{
     atomic::{
         Atomic,
         Full,
+        Relaxed,
         Release, //
     },
 };
@@ -22,21 +23,31 @@ use kernel::sync::{
 /// How many queues a socket can be in at the same time.
 pub(super) const PLACES: usize = 2;
 
+/// The number of the last queue that was given one.
+static LAST_QUEUE: Atomic<u64> = Atomic::new(0);
+
+/// What a socket's place says when it is in no queue.
+const NO_QUEUE: u64 = 0;
+
 /// A socket's place in a [`SockQueue`].
 ///
 /// # Invariants
 ///
-/// `next` is accessed only by the queue that set `queued`, or by whoever is about to give it up.
+/// `queue` is the number of the queue that the socket is in by this place, or [`NO_QUEUE`]. A queue
+/// alone writes its own number there, and alone takes it away. The other fields are accessed only by
+/// the queue whose number is there.
 pub(super) struct Link<P: Protocol> {
-    queued: Atomic<bool>,
+    queue: Atomic<u64>,
     next: UnsafeCell<Option<NonNull<Sock<P>>>>,
+    previous: UnsafeCell<Option<NonNull<Sock<P>>>>,
 }
 
 impl<P: Protocol> Link<P> {
     pub(super) const fn new() -> Self {
         Self {
-            queued: Atomic::new(false),
+            queue: Atomic::new(NO_QUEUE),
             next: UnsafeCell::new(None),
+            previous: UnsafeCell::new(None),
         }
     }
 }
@@ -50,9 +61,12 @@ impl<P: Protocol> Link<P> {
 ///
 /// # Invariants
 ///
-/// The sockets from `head` on, linked by `next`, number `len` and end with `tail`. The queue owns
-/// a reference to each of them and has set `queued` in each.
+/// The sockets from `head` on, linked by `next`, number `len` and end with `tail`; backwards they are
+/// linked by `previous`. The queue owns a reference to each of them, and they are all those whose
+/// place has its `number`, which no other queue has.
 pub(crate) struct SockQueue<P: Protocol, const PLACE: usize = 0> {
+    /// [`NO_QUEUE`] as long as it had no socket.
+    number: u64,
     head: Option<NonNull<Sock<P>>>,
     tail: Option<NonNull<Sock<P>>>,
     len: usize,
@@ -68,6 +82,7 @@ impl<P: Protocol, const PLACE: usize> SockQueue<P, PLACE> {
 
         // INVARIANT: There are no sockets.
         Self {
+            number: NO_QUEUE,
             head: None,
             tail: None,
             len: 0,
@@ -86,11 +101,19 @@ impl<P: Protocol, const PLACE: usize> SockQueue<P, PLACE> {
 
     /// Adds a socket at the end. One that is in a queue already, this or another, is given back.
     pub(crate) fn push(&mut self, sock: ARef<Sock<P>>) -> Result<(), ARef<Sock<P>>> {
-        if sock.links[PLACE].queued.xchg(true, Full) {
+        if self.number == NO_QUEUE {
+            // INVARIANT: Nobody else gets that number: there are more than can be counted through.
+            self.number = LAST_QUEUE.fetch_add(1, Relaxed).wrapping_add(1);
+        }
+        let link = &sock.links[PLACE];
+        if link.queue.cmpxchg(NO_QUEUE, self.number, Full).is_err() {
             return Err(sock);
         }
-        // SAFETY: `queued` was just set by this queue, so `next` is its own.
-        unsafe { *sock.links[PLACE].next.get() = None };
+        // SAFETY: This queue has just written its number, so the fields are its own.
+        unsafe {
+            *link.next.get() = None;
+            *link.previous.get() = self.tail;
+        }
 
         // INVARIANT: The reference becomes the queue's, and the socket its new end.
         let sock = ARef::into_raw(sock);
@@ -107,20 +130,55 @@ impl<P: Protocol, const PLACE: usize> SockQueue<P, PLACE> {
     /// Takes the first socket off.
     pub(crate) fn pop(&mut self) -> Option<ARef<Sock<P>>> {
         let sock = self.head?;
-        // INVARIANT: The second is the head now; without it, there is no end either.
+        // SAFETY: By the type invariants, the head is in this queue.
+        Some(unsafe { self.unlink(sock) })
+    }
+
+    /// Whether `sock` is in this queue.
+    pub(crate) fn contains(&self, sock: &Sock<P>) -> bool {
+        // Another queue may be changing it, but not to or from the number of this one.
+        let queue = sock.links[PLACE].queue.load(Relaxed);
+        queue != NO_QUEUE && queue == self.number
+    }
+
+    /// Takes `sock` off, wherever it stands; `None` if it is not in this queue.
+    pub(crate) fn remove(&mut self, sock: &Sock<P>) -> Option<ARef<Sock<P>>> {
+        if !self.contains(sock) {
+            return None;
+        }
+        // SAFETY: By the type invariants, a socket whose place has this queue's number is in it.
+        Some(unsafe { self.unlink(NonNull::from(sock)) })
+    }
+
+    /// Takes a socket off.
+    ///
+    /// # Safety
+    ///
+    /// `sock` must be in this queue.
+    unsafe fn unlink(&mut self, sock: NonNull<Sock<P>>) -> ARef<Sock<P>> {
+        // INVARIANT: Its neighbours are linked to each other; where it has none, the queue begins or
+        // ends with the other one.
         //
-        // SAFETY: By the type invariants, the queue has a reference to each of its sockets, and
-        // `next` of them is the queue's.
-        self.head = unsafe { *sock.as_ref().links[PLACE].next.get() };
-        if self.head.is_none() {
-            self.tail = None;
+        // SAFETY: By the requirements and the type invariants, the queue has a reference to the
+        // socket and to its neighbours, and the fields of their places are the queue's.
+        unsafe {
+            let link = &sock.as_ref().links[PLACE];
+            let (next, previous) = (*link.next.get(), *link.previous.get());
+            match previous {
+                Some(previous) => *previous.as_ref().links[PLACE].next.get() = next,
+                None => self.head = next,
+            }
+            match next {
+                Some(next) => *next.as_ref().links[PLACE].previous.get() = previous,
+                None => self.tail = previous,
+            }
         }
         self.len -= 1;
 
         // SAFETY: The queue's reference, which it does not use any more, becomes the caller's.
         let sock = unsafe { ARef::from_raw(sock) };
-        sock.links[PLACE].queued.store(false, Release);
-        Some(sock)
+        sock.links[PLACE].queue.store(NO_QUEUE, Release);
+        sock
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) mod deferred;
 pub(crate) mod event;
 pub(crate) mod feature;
 pub(crate) mod message;
+pub(crate) mod owed;
 pub(crate) mod packet;
 pub(crate) mod reason;
 pub(crate) mod wake;

@@ -55,6 +55,22 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
+    /// A name for each operation, in the order of the variants.
+    pub(crate) const NAMES: [&'static str; 7] = [
+        "request",
+        "response",
+        "reset",
+        "shutdown",
+        "rw",
+        "credit_update",
+        "credit_request",
+    ];
+
+    /// Where the operation stands in [`Operation::NAMES`].
+    pub(crate) fn index(self) -> usize {
+        (self as usize).saturating_sub(1)
+    }
+
     fn from_wire(op: u16) -> Option<Operation> {
         Some(match op {
             1 => Operation::Request,

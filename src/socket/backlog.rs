@@ -41,8 +41,6 @@ pub(crate) struct Backlog {
     pub(super) expired: bool,
     /// The transport lost its connections.
     pub(super) transport_reset: bool,
-    /// There is room for a credit update that is owed.
-    pub(super) credit_due: bool,
     /// `SO_RCVLOWAT` was changed by the owner of the socket.
     pub(super) low_water_changed: bool,
     /// The size of the receive buffer was set by the owner of the socket.
@@ -101,8 +99,8 @@ impl Backlog {
         if core::mem::take(&mut self.expired) {
             state.expired(sock);
         }
-        if core::mem::take(&mut self.credit_due) {
-            state.pay_credit(sock);
+        if let Some(turn) = sock.shared().kept_turn() {
+            state.take_turn(sock, turn);
         }
         if core::mem::take(&mut self.low_water_changed) {
             state.low_water_changed(sock);

@@ -243,5 +243,14 @@ impl Context {
         if let Some(counter) = self.dropped.get(reason as usize) {
             counter.fetch_add(1, Relaxed);
         }
+        if let Some(device) = self.device() {
+            device.count_drop(reason);
+        }
+    }
+
+    /// Writes down what the device in use has done: nothing if there is none.
+    pub(crate) fn write_device(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.device()
+            .map_or(Ok(()), |device| device.write_counters(out))
     }
 }

@@ -21,10 +21,11 @@ use crate::net::{
     sock_fields::SocketKind, //
 };
 use crate::protocol::{
-    address::Address,
-    connection::Phase,
+    address::{
+        Address,
+        Flow, //
+    },
     packet::{
-        Control,
         Header,
         HeaderBytes,
         Operation, //
@@ -32,7 +33,10 @@ use crate::protocol::{
     reason::DropReason, //
 };
 use crate::transport::{
-    virtio::Device,
+    virtio::{
+        Device,
+        Turn, //
+    },
     Incoming,
     Receiver, //
 };
@@ -133,10 +137,18 @@ impl Receiver for Context {
         self.count_drop(reason);
     }
 
-    fn pay_credit(sock: &Sock<Vsock>) {
+    fn take_turn(sock: &Sock<Vsock>, turn: Turn) {
         match sock.lock_bh() {
-            Bh::Free(mut state) => state.pay_credit(sock),
-            Bh::Busy(mut backlog) => backlog.credit_due = true,
+            Bh::Free(mut state) => state.take_turn(sock, turn),
+            // For the owner to use with the next packet, or when it lets go.
+            Bh::Busy(_) => sock.shared().keep_turn(turn),
+        }
+    }
+
+    fn flow(sock: &Sock<Vsock>) -> Flow {
+        Flow {
+            local: sock.shared().local(),
+            peer: sock.shared().peer(),
         }
     }
 }
@@ -209,12 +221,10 @@ impl State {
         self.settle(sock, false);
     }
 
-    /// There is room for the credit update that the connection owes.
-    pub(super) fn pay_credit(&mut self, sock: &Sock<Vsock>) {
+    /// The connection may send one packet of what waited for room.
+    pub(super) fn take_turn(&mut self, sock: &Sock<Vsock>, turn: Turn) {
         if let Some(link) = self.link_mut() {
-            if link.phase() == Phase::Established {
-                link.send_control(sock, Control::CreditUpdate);
-            }
+            link.take_turn(sock, turn);
         }
     }
 }

@@ -5,6 +5,7 @@
 use super::{
     bind::Bound,
     context::Context,
+    over_device::OverDevice,
     queue::ReceiveQueue,
     Vsock, //
 };
@@ -33,7 +34,10 @@ use crate::transport::{
         Loopback,
         Outgoing, //
     },
-    virtio::Device, //
+    virtio::{
+        Device,
+        Turn, //
+    },
 };
 use kernel::sync::{
     aref::ARef,
@@ -43,12 +47,7 @@ use kernel::sync::{
 /// What carries the packets of a connection.
 enum Carrier {
     /// The virtio device.
-    Device {
-        device: Arc<Device<Context>>,
-        /// Membership in the table of connections, so that packets find this one. `None` once the
-        /// connection has ended.
-        entry: Option<Entry<Flow, Vsock>>,
-    },
+    Device(OverDevice),
     /// The other end is a socket of this machine. `None` once the connection has ended and its
     /// last packet is on its way: two sockets that hold each other would never go away.
     Loopback(Option<Loopback<Context>>),
@@ -83,10 +82,7 @@ impl Link {
         entry: Entry<Flow, Vsock>,
         device: Arc<Device<Context>>,
     ) -> Self {
-        let carrier = Carrier::Device {
-            device,
-            entry: Some(entry),
-        };
+        let carrier = Carrier::Device(OverDevice::new(device, entry));
         Self::new(wire, bound, carrier)
     }
 
@@ -100,13 +96,11 @@ impl Link {
         Self::new(wire, bound, carrier)
     }
 
-    /// Sends a packet without payload; over loopback, when the lock of `sock` is given up.
+    /// Sends a packet without payload: over the device, now or as soon as there is room, and at most
+    /// one of each kind is owed till then; over loopback, when the lock of `sock` is given up.
     pub(super) fn send_control(&mut self, sock: &Sock<Vsock>, control: Control) {
         match &mut self.carrier {
-            Carrier::Device { device, .. } => {
-                let header = self.wire.control(control);
-                device.send_control(&header);
-            }
+            Carrier::Device(way) => way.send_control(sock, &mut self.wire, control),
             Carrier::Loopback(Some(loopback)) => {
                 if loopback.queue(control) {
                     sock.shared().set_pending();
@@ -119,16 +113,15 @@ impl Link {
     /// Sends `payload` in a packet of its own. `header` is from [`Connection::data`]. Returns false if
     /// the peer turned out to be closed.
     pub(super) fn send_payload(
-        &self,
+        &mut self,
         sock: &Sock<Vsock>,
         spinlock: SpinlockFree<'_>,
         header: &Header,
-        mut payload: SkBuff,
+        payload: SkBuff,
     ) -> bool {
-        match &self.carrier {
-            Carrier::Device { device, .. } => {
-                sock.charge(&mut payload);
-                device.send(header, payload);
+        match &mut self.carrier {
+            Carrier::Device(way) => {
+                way.send_payload(sock, &mut self.wire, header, payload);
                 true
             }
             Carrier::Loopback(Some(loopback)) => {
@@ -139,17 +132,15 @@ impl Link {
         }
     }
 
-    /// Tells the peer of free space: now, or as soon as there is room in the transmit queue. At
-    /// most one such packet is owed, and what it says is made up when it is sent.
+    /// Tells the peer of free space.
     pub(super) fn send_credit(&mut self, sock: &Sock<Vsock>) {
-        let owed = match &self.carrier {
-            Carrier::Device { device, .. } => {
-                device.is_congested() && device.owe_credit(ARef::from(sock))
-            }
-            Carrier::Loopback(_) => false,
-        };
-        if !owed {
-            self.send_control(sock, Control::CreditUpdate);
+        self.send_control(sock, Control::CreditUpdate);
+    }
+
+    /// Sends one packet of what waits for room.
+    pub(super) fn take_turn(&mut self, sock: &Sock<Vsock>, turn: Turn) {
+        if let Carrier::Device(way) = &mut self.carrier {
+            way.take_turn(sock, &mut self.wire, turn);
         }
     }
 
@@ -237,7 +228,7 @@ impl Link {
     /// Whether the connection goes over `device`.
     pub(super) fn is_on(&self, device: &Device<Context>) -> bool {
         match &self.carrier {
-            Carrier::Device { device: own, .. } => core::ptr::eq(&**own, device),
+            Carrier::Device(way) => core::ptr::eq(way.device(), device),
             Carrier::Loopback(_) => false,
         }
     }
@@ -245,7 +236,8 @@ impl Link {
     /// Whether the device can no longer carry this connection: it is gone, or has another CID.
     pub(super) fn is_orphaned(&self) -> bool {
         match &self.carrier {
-            Carrier::Device { device, .. } => {
+            Carrier::Device(way) => {
+                let device = way.device();
                 device.is_gone() || device.cid() != self.wire.flow().local.cid
             }
             Carrier::Loopback(_) => false,
@@ -257,11 +249,11 @@ impl Link {
         self.ended
     }
 
-    /// The connection is closed: packets for it are from now on for nobody.
-    pub(super) fn end(&mut self) {
+    /// The connection of `sock` is closed: packets for it are from now on for nobody.
+    pub(super) fn end(&mut self, sock: &Sock<Vsock>) {
         self.ended = true;
         match &mut self.carrier {
-            Carrier::Device { entry, .. } => drop(entry.take()),
+            Carrier::Device(way) => way.end(sock, &mut self.wire),
             Carrier::Loopback(place) => {
                 drop(place.take_if(|loopback| !loopback.has_pending()));
             }

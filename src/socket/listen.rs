@@ -191,7 +191,7 @@ pub(super) fn request_local(
     let mut wire = Connection::accept(header, child.shared().options.buffer_size());
     child.shared().publish_credit(wire.announce());
     let link = Link::over_loopback(wire, None, ARef::from(from));
-    start(&child, link);
+    start(&child, link, None);
     match enqueue(listener, child.clone()) {
         Ok(()) => Ok(child),
         Err(child) => {
@@ -265,16 +265,19 @@ fn child_over_device(
     let connected = &listener.shared().context.connected;
     let entry = Table::insert(connected, header.flow, child.clone(), GFP_ATOMIC)?;
     let wire = Connection::accept(header, child.shared().options.buffer_size());
-    let mut link = Link::over_device(wire, None, entry, device.clone());
-    link.send_control(&child, Control::Response);
-    start(&child, link);
+    let link = Link::over_device(wire, None, entry, device.clone());
+    start(&child, link, Some(Control::Response));
     Ok(child)
 }
 
-/// Gives a new socket its connection.
-fn start(child: &Sock<Vsock>, mut link: Link) {
+/// Gives a new socket its connection, and sends the `answer` to the request for it.
+fn start(child: &Sock<Vsock>, mut link: Link, answer: Option<Control>) {
     // Nobody else has the child, so no task owns it.
     if let Bh::Free(mut state) = child.lock_bh() {
+        // With the lock held: should it have to wait for room, its turn finds the connection.
+        if let Some(control) = answer {
+            link.send_control(child, control);
+        }
         if link.is_orphaned() {
             link.wire.transport_reset();
         }

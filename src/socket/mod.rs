@@ -11,6 +11,7 @@
 //! | `level.rs` | what sleepers wait for, and why each was woken |
 //! | `alarm.rs` | what the timer is for |
 //! | `link.rs` | a connection, its transport and its receive queue |
+//! | `over_device.rs` | what of a connection waits until the device has room |
 //! | `queue.rs`, `byte_queue.rs`, `message_queue.rs` | what was received, of a stream and of messages |
 //! | `deliver.rs`, `backlog.rs` | packets from a transport: at once, or when the owner lets go |
 //! | `namespace.rs` | network namespaces: who can reach whom |
@@ -49,6 +50,7 @@ mod message_queue;
 mod namespace;
 mod ops;
 mod options;
+mod over_device;
 mod poll;
 mod published;
 mod queue;
@@ -94,12 +96,14 @@ use crate::protocol::{
         SocketType, //
     },
 };
+use crate::transport::virtio::Turn;
 use kernel::{
     prelude::*,
     sync::{
         atomic::{
             Acquire,
             Atomic,
+            Full,
             Relaxed,
             Release, //
         },
@@ -139,6 +143,9 @@ pub(crate) struct Shared {
     credit: Atomic<u64>,
     /// How many ends of messages without payload it has read, for the same peer.
     empty_forwarded: Atomic<u32>,
+    /// A turn to send came while a task owned the socket. Set with the spinlock held, and taken out by
+    /// whoever has the state.
+    turn: Atomic<bool>,
     /// Datagrams that wait to be received.
     inbox: Inbox,
     #[pin]
@@ -178,6 +185,7 @@ impl Shared {
             local: Atomic::new(word_of(Address::ANY)),
             credit: Atomic::new(0),
             empty_forwarded: Atomic::new(0),
+            turn: Atomic::new(false),
             inbox: Inbox::new(),
             lingering <- Lingering::new(),
             published <- Published::new(initial),
@@ -235,6 +243,17 @@ impl Shared {
     /// What was published so last. Any context.
     fn empty_forwarded(&self) -> Counter {
         Counter::from_wire(self.empty_forwarded.load(Acquire))
+    }
+
+    /// Keeps a turn for the owner of the socket. With the spinlock held.
+    fn keep_turn(&self, turn: Turn) {
+        self.turn.store(turn.into_flag(), Release);
+    }
+
+    /// Takes out the turn that was kept, if there is one. By whoever has the state.
+    fn kept_turn(&self) -> Option<Turn> {
+        // It is there only while others wait.
+        Turn::from_flag(self.turn.load(Relaxed) && self.turn.xchg(false, Full))
     }
 
     /// The credit that is granted to a peer on this machine. Any context.

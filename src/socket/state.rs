@@ -197,7 +197,7 @@ impl State {
             (Stage::Connecting(link), Phase::Established) => Stage::Connected(link),
             // A failed connect leaves the socket as it was before, so that it can try again.
             (Stage::Connecting(mut link), Phase::Closed(cause)) => {
-                link.end();
+                link.end(sock);
                 sock.set_error(Self::error_of_connect(cause));
                 match link.into_bound() {
                     Some(bound) => Stage::Bound(bound),
@@ -205,14 +205,14 @@ impl State {
                 }
             }
             (Stage::Connected(mut link), Phase::Closed(cause)) => {
-                link.end();
+                link.end(sock);
                 if let Some(error) = Self::error_of_connection(cause) {
                     sock.set_error(error);
                 }
                 Stage::Connected(link)
             }
             (Stage::Closing(mut link), Phase::Closed(_)) => {
-                link.end();
+                link.end(sock);
                 if link.has_pending() {
                     Stage::Closing(link)
                 } else {

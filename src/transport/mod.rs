@@ -19,6 +19,7 @@ use crate::net::sock::{
     Sock, //
 };
 use crate::protocol::{
+    address::Flow,
     packet::{
         Header,
         HeaderBytes, //
@@ -29,7 +30,10 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
-use virtio::Device;
+use virtio::{
+    Device,
+    Turn, //
+};
 
 /// The floor above: who owns the connections.
 pub(crate) trait Receiver: Send + Sync + Sized + 'static {
@@ -75,6 +79,10 @@ pub(crate) trait Receiver: Send + Sync + Sized + 'static {
     /// A packet was dropped before it reached a connection. Any context.
     fn count_drop(&self, reason: DropReason);
 
-    /// There is room again for the credit update that the connection of `sock` owes. BH.
-    fn pay_credit(sock: &Sock<Self::Protocol>);
+    /// The connection of `sock`, which waited for room, may send one packet by this `turn`. If it has
+    /// more to send, it waits again. Process context or BH.
+    fn take_turn(sock: &Sock<Self::Protocol>, turn: Turn);
+
+    /// The two ends of the connection of `sock`, which waits for room. Any context.
+    fn flow(sock: &Sock<Self::Protocol>) -> Flow;
 }

@@ -1,15 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Headers that wait for room or for memory.
+//! Resets that wait for room.
 //!
-//! Mostly resets that answer packets for which there is no connection: no credit bounds how many
-//! of them are owed, so a small ring that forgets its oldest does.
+//! They answer packets for which there is no connection, or end one that is no more: no credit and
+//! no socket bounds how many of them are owed, so a small ring that forgets its oldest does.
 
-use crate::protocol::packet::HeaderBytes;
+use crate::protocol::{
+    address::Flow,
+    packet::HeaderBytes, //
+};
 
-/// A ring of headers to be sent.
+/// A reset: its ends as its sender sees them, and its bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Reset {
+    pub(super) flow: Flow,
+    pub(super) header: HeaderBytes,
+}
+
+/// A ring of resets to be sent, of which no two are for the same connection.
 pub(super) struct Unsent {
-    ring: [Option<HeaderBytes>; Self::CAPACITY],
+    ring: [Option<Reset>; Self::CAPACITY],
     first: usize,
     len: usize,
 }
@@ -25,31 +35,47 @@ impl Unsent {
         }
     }
 
-    /// Adds one; the oldest is forgotten when there is no room.
-    pub(super) fn push(&mut self, header: HeaderBytes) {
-        if self.len == Self::CAPACITY {
-            self.pop();
+    /// Whether none waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds one, unless one waits for the same connection. Returns whether the oldest was forgotten
+    /// to make room for it.
+    pub(super) fn push(&mut self, reset: Reset) -> bool {
+        let waits = |place: &Option<Reset>| place.is_some_and(|other| other.flow == reset.flow);
+        if self.ring.iter().any(waits) {
+            return false;
         }
+        let forgotten = self.len == Self::CAPACITY && self.pop().is_some();
         let last = (self.first + self.len) % Self::CAPACITY;
         if let Some(slot) = self.ring.get_mut(last) {
-            *slot = Some(header);
+            *slot = Some(reset);
+            self.len += 1;
+        }
+        forgotten
+    }
+
+    /// Puts the oldest back, which was just taken out.
+    pub(super) fn put_back(&mut self, reset: Reset) {
+        let first = (self.first + Self::CAPACITY - 1) % Self::CAPACITY;
+        if let Some(slot) = self.ring.get_mut(first).filter(|slot| slot.is_none()) {
+            *slot = Some(reset);
+            self.first = first;
             self.len += 1;
         }
     }
 
-    /// The oldest.
-    pub(super) fn front(&self) -> Option<&HeaderBytes> {
-        if self.len == 0 {
-            return None;
-        }
-        self.ring.get(self.first)?.as_ref()
+    /// Takes out the oldest.
+    pub(super) fn pop(&mut self) -> Option<Reset> {
+        let reset = self.ring.get_mut(self.first)?.take()?;
+        self.first = (self.first + 1) % Self::CAPACITY;
+        self.len -= 1;
+        Some(reset)
     }
 
-    /// Removes the oldest.
-    pub(super) fn pop(&mut self) {
-        if self.len > 0 {
-            self.first = (self.first + 1) % Self::CAPACITY;
-            self.len -= 1;
-        }
+    /// Forgets all.
+    pub(super) fn clear(&mut self) {
+        while self.pop().is_some() {}
     }
 }

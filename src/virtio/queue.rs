@@ -69,6 +69,13 @@ impl<B: Buffer, T: Send + 'static> Queue<B, T> {
     pub(crate) fn capacity(&self) -> usize {
         self.ring.capacity
     }
+
+    /// Whether the queue can ever take a buffer of so many segments.
+    ///
+    /// Context: any.
+    pub(crate) fn takes(&self, segments: usize) -> bool {
+        self.ring.indirect || segments <= self.ring.capacity
+    }
 }
 
 /// The part of a ring that is used without its lock.
@@ -316,6 +323,13 @@ impl<'q, B: Buffer, T: Send + 'static> QueueGuard<'q, B, T> {
             // SAFETY: `vq` is valid, since the lock is held and the queue is open.
             unsafe { (*vq.as_ptr()).num_free as usize }
         })
+    }
+
+    /// Whether there is room for a buffer of so many segments, as long as there is memory for a table
+    /// of descriptors where one is needed.
+    pub(crate) fn has_room(&self, segments: usize) -> bool {
+        let free = self.free_slots();
+        free >= segments || (free > 0 && self.ring.indirect)
     }
 
     /// Says whether the device has made nonsense of the queue, or has failed: nothing comes back any

@@ -6,9 +6,6 @@
  */
 #include "vsock_harness.h"
 
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
-
 /* What is sent: within the credit, and nobody takes it. */
 #define BYTES	KIB(64)
 
@@ -54,44 +51,24 @@ static int set_linger(int fd, int seconds)
 	return setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 }
 
-/* Bytes that the device has not taken. */
-static int unsent(int fd)
-{
-	int count = -1;
-
-	return ioctl(fd, SIOCOUTQ, &count) ? -1 : count;
-}
-
-/* Have the device stop for @pause ms, soon. */
-static int stop_device(long pause)
-{
-	char line[64] = "";
-	int asking = vsock_ask("pause %ld", pause);
-
-	if (asking < 0 || vsock_read_line(asking, line, sizeof(line)) ||
-	    strcmp(line, "pausing"))
-		fprintf(stderr, "# the host answered \"%s\" to pause\n", line);
-	return asking;
-}
-
 FIXTURE_SETUP(still)
 {
 	uint8_t *data = malloc(BYTES);
 
 	ASSERT_ASK(self->fd, "hold 30000");
 	ASSERT_EQ(0, set_linger(self->fd, variant->linger));
-	self->asking = stop_device(variant->pause);
+	self->asking = vsock_stop_device(variant->pause);
 	ASSERT_LE(0, self->asking);
 	random_fill(data, BYTES, 1);
 	/* It has stopped when it takes nothing any more. */
-	for (int i = 0; i < 50 && unsent(self->fd) <= 0; i++) {
+	for (int i = 0; i < 50 && vsock_unsent(self->fd) <= 0; i++) {
 		ASSERT_EQ(1, send(self->fd, data, 1, MSG_DONTWAIT));
 		sleep_ms(40);
 	}
 	self->goes_on = now_ms() + variant->pause;
 	EXPECT_LT(0, send(self->fd, data, BYTES, MSG_DONTWAIT));
 	free(data);
-	ASSERT_LT(0, unsent(self->fd));
+	ASSERT_LT(0, vsock_unsent(self->fd));
 }
 
 FIXTURE_TEARDOWN(still)
@@ -155,7 +132,7 @@ TEST(answer_that_does_not_come)
 	/* Those of the tests before are to be gone. */
 	sockets_become(0);
 	ASSERT_ASK(fd, "hold 30000");
-	asking = stop_device(CLOSE_MS + 3000);
+	asking = vsock_stop_device(CLOSE_MS + 3000);
 	ASSERT_LE(0, asking);
 	sleep_ms(1000);
 	sockets = live_sockets();

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <signal.h>
@@ -685,9 +686,10 @@ int handled_signals(void)
 	return __atomic_load_n(&handled, __ATOMIC_RELAXED);
 }
 
-long module_counter(const char *name)
+/* A number that stands behind its name in a file. */
+static long number_in(const char *path, const char *name)
 {
-	FILE *file = fopen("/sys/kernel/debug/rvsock/counters", "r");
+	FILE *file = fopen(path, "r");
 	char found[64];
 	long value, result = -1;
 
@@ -698,6 +700,34 @@ long module_counter(const char *name)
 			result = value;
 	fclose(file);
 	return result;
+}
+
+long module_counter(const char *name)
+{
+	return number_in("/sys/kernel/debug/rvsock/counters", name);
+}
+
+long device_counter(const char *name)
+{
+	return number_in("/sys/kernel/debug/rvsock/device", name);
+}
+
+int vsock_unsent(int fd)
+{
+	int count = -1;
+
+	return ioctl(fd, SIOCOUTQ, &count) ? -1 : count;
+}
+
+int vsock_stop_device(long pause)
+{
+	char line[64] = "";
+	int asking = vsock_ask("pause %ld", pause);
+
+	if (asking < 0 || vsock_read_line(asking, line, sizeof(line)) ||
+	    strcmp(line, "pausing"))
+		fprintf(stderr, "# the host answered \"%s\" to pause\n", line);
+	return asking;
 }
 
 int live_sockets(void)

@@ -217,6 +217,17 @@ int handled_signals(void);
 
 /* A counter of the module in debugfs; -1 where there is none, as with C. */
 long module_counter(const char *name);
+/* The same of its device. */
+long device_counter(const char *name);
+
+/* Bytes that were sent on @fd and that the device has not taken. */
+int vsock_unsent(int fd);
+
+/*
+ * Have the host's device stop soon, and go on after @pause ms. Returns the asking
+ * socket.
+ */
+int vsock_stop_device(long pause);
 
 /* Live sockets of the module, as the kernel lists them; -1 if it does not. */
 int live_sockets(void);

@@ -5,15 +5,13 @@
 //! Source: virtio specification, 5.10.6.7.
 
 use super::{
+    counters::Count,
     Device,
     EVENT_WORK, //
 };
-use crate::protocol::{
-    event::{
-        Event,
-        EVENT_LEN, //
-    },
-    reason::DropReason, //
+use crate::protocol::event::{
+    Event,
+    EVENT_LEN, //
 };
 use crate::transport::Receiver;
 use crate::virtio::{
@@ -95,9 +93,8 @@ fn event<R: Receiver>(
     let written = if used.overlong { 0 } else { used.written };
     match Event::parse(used.buffer.read(), written) {
         Event::TransportReset => transport_reset(this),
-        // One without a meaning.
-        Event::Unknown => {}
-        Event::Malformed => this.receiver.count_drop(DropReason::ShortHeader),
+        Event::Unknown => this.counters.count(Count::UnknownEvent),
+        Event::Malformed => this.counters.count(Count::MalformedEvent),
     }
     used.buffer
 }
@@ -105,6 +102,7 @@ fn event<R: Receiver>(
 /// The device lost its connections, and may have given the guest another CID. With a reserved one
 /// the guest keeps the one that it had: what is sent from that is for the device to refuse.
 fn transport_reset<R: Receiver>(this: &Arc<Device<R>>) {
+    this.counters.count(Count::TransportReset);
     // A host may raise any number of them.
     let may_log = this.resets.fetch_add(1, Relaxed) < LOGGED_RESETS;
     match this.read_cid() {
@@ -114,10 +112,13 @@ fn transport_reset<R: Receiver>(this: &Arc<Device<R>>) {
                 pr_info!("transport reset, guest CID {}\n", cid.0);
             }
         }
-        Err(_) if may_log => {
-            pr_err!("the device offers a reserved CID; the old one is kept\n");
+        Err(_) => {
+            this.counters.count(Count::ReservedCid);
+            if may_log {
+                pr_err!("the device offers a reserved CID; the old one is kept\n");
+            }
         }
-        Err(_) => {}
     }
+    this.forget_resets();
     this.receiver.transport_reset(this);
 }

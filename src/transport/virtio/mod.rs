@@ -7,11 +7,20 @@
 //! schedule the work of that queue: in softirq context for packets, in process context for
 //! events.
 
+mod counters;
 mod event;
 mod receive;
 mod transmit;
 
-use self::transmit::Transmit;
+pub(crate) use self::transmit::Turn;
+
+use self::{
+    counters::Counters,
+    transmit::{
+        Transmit,
+        PIECES, //
+    },
+};
 use super::Receiver;
 use crate::net::{
     receive_buffer::ReceiveBuffer,
@@ -24,7 +33,8 @@ use crate::protocol::{
         SocketTypes,
         ACCEPTED, //
     },
-    packet::SocketType, //
+    packet::SocketType,
+    reason::DropReason, //
 };
 use crate::virtio::{
     work,
@@ -35,7 +45,7 @@ use crate::virtio::{
     SmallBuffer, //
 };
 use kernel::{
-    dev_err, impl_has_delayed_work, impl_has_work, new_delayed_work, new_work,
+    dev_err, fmt, impl_has_delayed_work, impl_has_work, new_delayed_work, new_work,
     prelude::*,
     str::CStr,
     sync::{
@@ -82,8 +92,7 @@ pub(crate) struct Device<R: Receiver> {
     gone: Atomic<bool>,
     /// How often the device said that it lost all connections.
     resets: Atomic<u32>,
-    /// Packets wait for room in the transmit queue.
-    congested: Atomic<bool>,
+    counters: Counters,
     receive: Queue<ReceiveBuffer, ()>,
     transmit: Queue<SkBuff, Transmit<R::Protocol>>,
     event: Queue<SmallBuffer<EVENT_LEN>, ()>,
@@ -159,6 +168,17 @@ impl<R: Receiver> Device<R> {
         self.types.has(kind)
     }
 
+    /// Counts a packet of the device that was dropped. Any context.
+    pub(crate) fn count_drop(&self, reason: DropReason) {
+        self.counters.dropped(reason);
+    }
+
+    /// Writes down what the device has done, a number on a line. Process context.
+    pub(crate) fn write_counters(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "cid {}", self.cid().0)?;
+        self.counters.write(out)
+    }
+
     /// Whether the device can no longer carry anything.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Acquire)
@@ -226,6 +246,13 @@ impl<R: Receiver> Driver for Device<R> {
         let receive = receive.assign((), c"rvsock rx", static_lock_class!())?;
         let transmit = transmit.assign(Transmit::new(), c"rvsock tx", static_lock_class!())?;
         let event = event.assign((), c"rvsock event", static_lock_class!())?;
+        if !transmit.takes(PIECES) {
+            dev_err!(
+                device.device(),
+                "the transmit queue is too small for a packet: it has one descriptor\n"
+            );
+            return Err(EINVAL);
+        }
         Arc::pin_init(
             pin_init!(Self {
                 receiver,
@@ -234,7 +261,7 @@ impl<R: Receiver> Driver for Device<R> {
                 cid: Atomic::new(cid.0),
                 gone: Atomic::new(false),
                 resets: Atomic::new(0),
-                congested: Atomic::new(false),
+                counters: Counters::new(),
                 receive,
                 transmit,
                 event,

@@ -3,13 +3,16 @@
 //! The receive queue: from the device's buffers to the floor above.
 
 use super::{
+    counters::Count,
     Device,
     RECEIVE_WORK, //
 };
 use crate::net::receive_buffer::ReceiveBuffer;
 use crate::protocol::{
+    address::Flow,
     packet::{
         Header,
+        HeaderBytes,
         HEADER_LEN, //
     },
     reason::DropReason, //
@@ -102,7 +105,7 @@ fn packet<R: Receiver>(this: &Arc<Device<R>>, used: Used<ReceiveBuffer>) -> Opti
             // What was not for this guest is not answered in its name.
             if let Some((flow, reset)) = invalid.answer {
                 if flow.is_between(this.cid()) {
-                    this.send_reset(reset);
+                    refuse(this, flow, reset);
                 }
             }
             return Some(buffer);
@@ -112,11 +115,18 @@ fn packet<R: Receiver>(this: &Arc<Device<R>>, used: Used<ReceiveBuffer>) -> Opti
         this.receiver.count_drop(DropReason::Address);
         return Some(buffer);
     }
+    this.counters.received(header.operation, header.len);
     let mut payload = Incoming::from_device(buffer, header.len as usize);
     if let Some(reset) = this.receiver.receive(this, &header, &mut payload) {
-        this.send_reset(reset);
+        refuse(this, header.flow, reset);
     }
     payload.into_device_buffer()
+}
+
+/// Answers a packet that belongs to no connection of this guest, with a reset.
+fn refuse<R: Receiver>(this: &Arc<Device<R>>, flow: Flow, reset: HeaderBytes) {
+    this.counters.count(Count::Refused);
+    this.send_reset(flow, reset);
 }
 
 /// Gives one buffer to the device. Where that fails the buffer is dropped: a refill has taken its

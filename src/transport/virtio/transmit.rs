@@ -2,11 +2,15 @@
 
 //! The transmit queue.
 //!
-//! A packet goes straight into the queue, from whoever sends it. Where the queue is full, packets
-//! wait in order. Two kinds do not: a credit update is owed by its connection and made when there
-//! is room, and a reset for nobody waits in a ring of its own, which may forget.
+//! A packet goes straight into the queue, from whoever sends it, as long as nobody waits for room.
+//! Otherwise it stays with its connection, which waits here, and has a turn when there is room: it
+//! sends one packet, and if it has more, waits again behind the others. So nobody is served twice in
+//! a row while another one waits, and what waits is bounded by the connections that there are.
+//!
+//! Resets that belong to no connection have turns of their own, and may be forgotten.
 
 use super::{
+    counters::Count,
     Device,
     TRANSMIT_WORK, //
 };
@@ -19,13 +23,20 @@ use crate::net::{
     },
     sock_queue::SockQueue, //
 };
-use crate::protocol::packet::{
-    Header,
-    HeaderBytes,
-    HEADER_LEN, //
+use crate::protocol::{
+    address::Flow,
+    packet::{
+        Header,
+        HeaderBytes,
+        Operation,
+        HEADER_LEN, //
+    },
 };
 use crate::transport::{
-    unsent::Unsent,
+    unsent::{
+        Reset,
+        Unsent, //
+    },
     Receiver, //
 };
 use crate::virtio::QueueGuard;
@@ -34,219 +45,370 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
-        atomic::{
-            Relaxed,
-            Release, //
-        },
         Arc, //
     },
     workqueue, //
 };
 
 /// The place of a socket in a queue that is this one's: the other one is its listener's.
-const OWING: usize = 1;
+const WAITING: usize = 1;
 
-/// What waits for room, behind the queue's lock.
+/// How many descriptors a packet may take: header and payload.
+pub(super) const PIECES: usize = 2;
+
+/// Who waits for room, behind the queue's lock.
 pub(super) struct Transmit<P: Protocol> {
-    /// Packets in the order in which they were sent.
-    pending: SkBuffQueue,
-    /// Headers without memory to send them in, and resets that belong to no connection.
-    unsent: Unsent,
-    /// Connections that owe a credit update.
-    owing: SockQueue<P, OWING>,
+    /// Resets that belong to no connection.
+    resets: Unsent,
+    /// Connections that have something to send, in the order of their turns.
+    waiting: SockQueue<P, WAITING>,
+    /// Turns that were given and are not over yet.
+    turns: usize,
+    /// There was no room, or no memory, when it was last tried.
+    blocked: bool,
+    /// The ends of the packet that the device was given last.
+    last: Option<Flow>,
 }
 
 impl<P: Protocol> Transmit<P> {
     pub(super) fn new() -> Self {
         Transmit {
-            pending: SkBuffQueue::new(),
-            unsent: Unsent::new(),
-            owing: SockQueue::new(),
+            resets: Unsent::new(),
+            waiting: SockQueue::new(),
+            turns: 0,
+            blocked: false,
+            last: None,
         }
+    }
+
+    /// Whether others than `who` wait for a turn.
+    fn others_wait(&self, who: Option<&Sock<P>>) -> bool {
+        let own = who.is_some_and(|sock| self.waiting.contains(sock));
+        self.waiting.len() > usize::from(own) || !self.resets.is_empty()
     }
 }
 
 type Guard<'a, R> = QueueGuard<'a, SkBuff, Transmit<<R as Receiver>::Protocol>>;
+
+/// The right to send one packet while others wait.
+pub(crate) struct Turn(());
+
+impl Turn {
+    /// The turn as a flag, which can be kept where there is no lock.
+    pub(crate) fn into_flag(self) -> bool {
+        true
+    }
+
+    /// The turn that such a flag was, if it is set.
+    pub(crate) fn from_flag(flag: bool) -> Option<Self> {
+        flag.then_some(Turn(()))
+    }
+}
+
+/// Whose packet it is, and what it says.
+#[derive(Clone, Copy)]
+struct Label {
+    /// As its sender sees it.
+    flow: Flow,
+    operation: Operation,
+}
+
+impl Label {
+    fn of(header: &Header) -> Self {
+        Label {
+            flow: header.flow,
+            operation: header.operation,
+        }
+    }
+}
 
 impl<R: Receiver> Device<R> {
     /// The largest payload of a packet, in bytes: what can be had in one piece. More than one
     /// piece is more than some devices take.
     pub(crate) const LARGEST_PAYLOAD: usize = 32 * 1024;
 
-    /// Sends a packet without payload. Process context or BH.
-    pub(crate) fn send_control(self: &Arc<Self>, header: &Header) {
-        let header = header.encode();
-        match control(&header) {
-            Ok(packet) => self.enqueue(packet),
-            Err(_) => self.leave_unsent(header),
-        }
-    }
-
-    /// Sends a packet with payload, for which there must be headroom. Process context or BH.
-    pub(crate) fn send(self: &Arc<Self>, header: &Header, mut packet: SkBuff) {
-        if packet.push_header(&header.encode()).is_ok() {
-            self.enqueue(packet);
-        }
-    }
-
-    /// Answers a packet that belongs to no connection. Many of them may not all be sent. BH.
-    pub(super) fn send_reset(self: &Arc<Self>, reset: HeaderBytes) {
-        let packet = if self.is_congested() {
-            None
-        } else {
-            control(&reset).ok()
-        };
-        match packet {
-            Some(packet) => self.enqueue(packet),
-            None => self.leave_unsent(reset),
-        }
-    }
-
-    /// Whether packets wait for room.
-    pub(crate) fn is_congested(&self) -> bool {
-        self.congested.load(Relaxed)
-    }
-
-    /// Remembers that the connection of `sock` owes a credit update, if packets wait for room.
-    /// When there is room, [`Receiver::pay_credit`] is called. Returns whether it is remembered.
-    /// Process context or BH.
-    pub(crate) fn owe_credit(&self, sock: ARef<Sock<R::Protocol>>) -> bool {
-        let mut queue = self.transmit.lock();
-        if queue.pending.is_empty() {
-            // Nothing would come to an end that lets it be paid.
-            return false;
-        }
-        // An error says that it is remembered already; the reference is given up without the lock.
-        let already = queue.owing.push(sock);
-        drop(queue);
-        drop(already);
-        true
-    }
-
-    /// Leaves a header to be sent after what is under way.
-    fn leave_unsent(self: &Arc<Self>, header: HeaderBytes) {
-        let kick = {
-            let mut queue = self.transmit.lock();
-            queue.unsent.push(header);
-            if queue.pending.is_empty() {
-                self.flush(&mut queue);
+    /// Sends a packet without payload of the connection of `sock`: without a turn, if nobody else
+    /// waits. Returns false if it has to wait: then [`Device::wait_for_turn`] is to be called. Process
+    /// context or BH.
+    pub(crate) fn send_control(
+        self: &Arc<Self>,
+        turn: Option<Turn>,
+        sock: &Sock<R::Protocol>,
+        header: &Header,
+    ) -> bool {
+        match control(&header.encode()) {
+            Ok(packet) => self
+                .transmit(turn, Some(sock), Label::of(header), packet)
+                .is_ok(),
+            Err(_) => {
+                self.transmit.lock().blocked = true;
+                // Nothing of the device's may come to an end that would tell to try again.
+                self.retry_later();
+                false
             }
-            queue.kick_prepare()
-        };
-        kick.notify();
+        }
     }
 
-    /// Puts a packet into the queue, or behind those that wait.
-    fn enqueue(self: &Arc<Self>, packet: SkBuff) {
-        let (kick, sent) = {
+    /// The same for a packet with payload, and a header, of the connection `flow`. It comes back if
+    /// it has to wait.
+    pub(crate) fn send_payload(
+        self: &Arc<Self>,
+        turn: Option<Turn>,
+        sock: &Sock<R::Protocol>,
+        flow: Flow,
+        packet: SkBuff,
+    ) -> Result<(), SkBuff> {
+        let label = Label {
+            flow,
+            operation: Operation::ReadWrite,
+        };
+        self.transmit(turn, Some(sock), label, packet)
+    }
+
+    /// Sends a reset that belongs to no connection. Many of them may not all be sent. Process context
+    /// or BH.
+    pub(crate) fn send_reset(self: &Arc<Self>, flow: Flow, header: HeaderBytes) {
+        let label = Label {
+            flow,
+            operation: Operation::Reset,
+        };
+        if let Ok(packet) = control(&header) {
+            if self.transmit(None, None, label, packet).is_ok() {
+                return;
+            }
+        }
+        let mut queue = self.transmit.lock();
+        if queue.resets.push(Reset { flow, header }) {
+            self.counters.count(Count::ForgottenReset);
+        }
+        self.look_for_room(&queue);
+    }
+
+    /// The connection of `sock` has something to send: when there is room and its turn has come,
+    /// [`Receiver::take_turn`] is called. Process context or BH.
+    pub(crate) fn wait_for_turn(self: &Arc<Self>, sock: ARef<Sock<R::Protocol>>) {
+        let already = {
+            let mut queue = self.transmit.lock();
+            let already = queue.waiting.push(sock);
+            self.look_for_room(&queue);
+            already
+        };
+        // An error says that it waits already; the reference is given up without the lock.
+        if already.is_ok() {
+            self.counters.count(Count::Waited);
+        }
+    }
+
+    /// The connection of `sock` has nothing to send any more. Process context or BH.
+    pub(crate) fn stop_waiting(&self, sock: &Sock<R::Protocol>) {
+        let reference = self.transmit.lock().waiting.remove(sock);
+        drop(reference);
+    }
+
+    /// Somebody began to wait. Without anything under way, or with room since, nothing of the
+    /// device's would come to an end that gives it a turn.
+    fn look_for_room(self: &Arc<Self>, queue: &Guard<'_, R>) {
+        if queue.turns == 0 && !queue.blocked && queue.has_room(PIECES) {
+            self.schedule_turns();
+        }
+    }
+
+    fn schedule_turns(self: &Arc<Self>) {
+        // An error says that it is scheduled already.
+        let _ = workqueue::system_bh().enqueue::<_, TRANSMIT_WORK>(self.clone());
+    }
+
+    /// Gives the device a packet, of the connection of `sock` if it has one, or gives it back: others
+    /// wait and it has no turn, or there is no room.
+    fn transmit(
+        self: &Arc<Self>,
+        turn: Option<Turn>,
+        sock: Option<&Sock<R::Protocol>>,
+        label: Label,
+        packet: SkBuff,
+    ) -> Result<(), SkBuff> {
+        let (kick, sent, result) = {
             let mut queue = self.transmit.lock();
             let sent = reclaim::<R>(&mut queue);
-            // Whoever takes out what was sent also sends what waits for that room: the interrupt
-            // for it finds nothing used any more, and may not be told of.
-            self.flush(&mut queue);
-            if queue.pending.is_empty() {
-                self.add(&mut queue, packet);
-            } else {
-                queue.pending.push_back(packet);
+            if !sent.is_empty() {
+                queue.blocked = false;
             }
-            if queue.pending.is_empty() && !queue.owing.is_empty() {
-                // Their sockets cannot be locked here. An error says that it is scheduled already.
-                let _ = workqueue::system_bh().enqueue::<_, TRANSMIT_WORK>(self.clone());
+            let others_wait = queue.others_wait(sock);
+            let is_free = Self::is_free(&queue);
+            if !is_free && queue.is_broken() {
+                Device::fail(self);
             }
-            (queue.kick_prepare(), sent)
+            let result = match turn {
+                _ if !is_free => Err(packet),
+                None if others_wait || queue.turns > 0 => Err(packet),
+                // It has sent since it was given the turn.
+                Some(_) if others_wait && queue.last == Some(label.flow) => Err(packet),
+                _ => self.add(&mut queue, label, packet, others_wait),
+            };
+            // The interrupt for what was taken out finds nothing used any more, and may not be told
+            // of. The sockets that wait for that room cannot be locked here.
+            if turn.is_none() && others_wait && !sent.is_empty() {
+                self.schedule_turns();
+            }
+            (queue.kick_prepare(), sent, result)
         };
         kick.notify();
         drop(sent);
+        result
     }
 
-    /// Gives a packet to the device. Without room, or memory to describe it, it waits; a device
-    /// that is gone loses it. Returns whether it need not wait.
-    fn add(self: &Arc<Self>, queue: &mut Guard<'_, R>, packet: SkBuff) -> bool {
+    /// Gives the device a packet. Without room, or memory to describe it, it comes back; a device
+    /// that is gone loses it.
+    fn add(
+        self: &Arc<Self>,
+        queue: &mut Guard<'_, R>,
+        label: Label,
+        packet: SkBuff,
+        others_wait: bool,
+    ) -> Result<(), SkBuff> {
+        if label.flow.local.cid != self.cid() {
+            // Its connection ends, since the guest has another CID.
+            self.counters.count(Count::StaleSource);
+            return Ok(());
+        }
+        let bytes = packet.len();
         match queue.add_out(packet) {
-            Ok(()) => true,
+            Ok(()) => {
+                self.counters.sent(label.operation, bytes);
+                if queue.last.replace(label.flow) == Some(label.flow) && others_wait {
+                    self.counters.count(Count::ServedTwice);
+                }
+                Ok(())
+            }
             Err((error, packet)) if error == ENOSPC || error == ENOMEM => {
-                queue.pending.push_front(packet);
-                self.congested.store(true, Release);
-                if error == ENOMEM {
+                queue.blocked = true;
+                if error == ENOMEM || queue.free_slots() == self.transmit.capacity() {
                     // Nothing of the device's may come to an end that would tell to try again.
                     self.retry_later();
                 }
-                false
+                Err(packet)
             }
             Err(_) => {
                 // A queue that was closed takes nothing either, but is not broken.
                 if queue.is_broken() {
                     Device::fail(self);
                 }
-                true
+                Ok(())
             }
         }
     }
 
-    /// The device has sent packets: others can follow. BH.
+    /// The device has sent packets, or memory may be there: those that wait have their turns. Process
+    /// context or BH.
     pub(super) fn complete(self: &Arc<Self>) {
+        let mut first = true;
+        let mut over = 0;
         loop {
-            let (kick, sent, debtor, more) = {
+            let (kick, sent, next, more) = {
                 let mut queue = self.transmit.lock();
+                queue.turns -= over;
                 queue.disable_callbacks();
                 let sent = reclaim::<R>(&mut queue);
                 if queue.is_broken() {
                     Device::fail(self);
                 }
-                self.flush(&mut queue);
-                let debtor = if queue.pending.is_empty() {
-                    queue.owing.pop()
-                } else {
-                    None
-                };
-                let more = debtor.is_some() || !queue.enable_callbacks();
-                (queue.kick_prepare(), sent, debtor, more)
+                if first || !sent.is_empty() {
+                    queue.blocked = false;
+                }
+                self.serve_reset(&mut queue);
+                let next = self.next_turn(&mut queue);
+                let more = next.is_some()
+                    || (!queue.resets.is_empty() && Self::is_free(&queue))
+                    || !queue.enable_callbacks();
+                (queue.kick_prepare(), sent, next, more)
             };
             kick.notify();
             drop(sent);
-            if let Some(sock) = debtor {
-                R::pay_credit(&sock);
+            over = usize::from(next.is_some());
+            if let Some((sock, turn)) = next {
+                R::take_turn(&sock, turn);
             }
             if !more {
                 return;
             }
+            first = false;
         }
     }
 
-    /// Sends what waits, as far as there is room and memory.
-    fn flush(self: &Arc<Self>, queue: &mut Guard<'_, R>) {
-        if queue.pending.is_empty() && queue.unsent.front().is_none() {
+    /// Whether there is room for another packet, as far as is known.
+    fn is_free(queue: &Guard<'_, R>) -> bool {
+        !queue.blocked && queue.has_room(PIECES)
+    }
+
+    /// Who has the next turn: whoever waits longest, unless it was served last and another one waits.
+    /// The turn is over when this is called again.
+    fn next_turn(&self, queue: &mut Guard<'_, R>) -> Option<(ARef<Sock<R::Protocol>>, Turn)> {
+        if !Self::is_free(queue) {
+            return None;
+        }
+        let mut sock = queue.waiting.pop()?;
+        if queue.last == Some(R::flow(&sock)) {
+            if let Some(other) = queue.waiting.pop() {
+                // It was just taken out, so it is in no queue.
+                let _ = queue.waiting.push(core::mem::replace(&mut sock, other));
+            }
+        }
+        queue.turns += 1;
+        Some((sock, Turn(())))
+    }
+
+    /// Sends one of the resets that wait.
+    fn serve_reset(self: &Arc<Self>, queue: &mut Guard<'_, R>) {
+        if !Self::is_free(queue) {
             return;
         }
-        while let Some(packet) = queue.pending.pop_front() {
-            if !self.add(queue, packet) {
+        let Some(mut reset) = queue.resets.pop() else {
+            return;
+        };
+        if queue.last == Some(reset.flow) {
+            if let Some(other) = queue.resets.pop() {
+                queue.resets.push(core::mem::replace(&mut reset, other));
+            } else if !queue.waiting.is_empty() {
+                queue.resets.put_back(reset);
                 return;
             }
         }
-        self.congested.store(false, Release);
-        while let Some(header) = queue.unsent.front() {
-            let Ok(packet) = control(header) else {
+        let label = Label {
+            flow: reset.flow,
+            operation: Operation::Reset,
+        };
+        let others_wait = queue.others_wait(None);
+        let sent = match control(&reset.header) {
+            Ok(packet) => self.add(queue, label, packet, others_wait).is_ok(),
+            Err(_) => {
+                queue.blocked = true;
                 self.retry_later();
-                return;
-            };
-            queue.unsent.pop();
-            if !self.add(queue, packet) {
-                return;
+                false
             }
+        };
+        if !sent {
+            queue.resets.put_back(reset);
         }
     }
 
-    /// Drops everything that waits: the device is gone. Process context.
+    /// Forgets the resets that wait: what they would answer was before the device lost its
+    /// connections. Any context but a hard interrupt.
+    pub(super) fn forget_resets(&self) {
+        self.transmit.lock().resets.clear();
+    }
+
+    /// Nobody is to wait any more: the device is gone. Process context.
     pub(super) fn discard_unsent(&self) {
-        let (pending, owing) = {
-            let mut queue = self.transmit.lock();
-            (
-                core::mem::take(&mut queue.pending),
-                core::mem::take(&mut queue.owing),
-            )
-        };
-        drop(pending);
-        drop(owing);
+        loop {
+            let waiting = {
+                let mut queue = self.transmit.lock();
+                queue.resets.clear();
+                queue.waiting.pop()
+            };
+            if waiting.is_none() {
+                return;
+            }
+        }
     }
 }
 

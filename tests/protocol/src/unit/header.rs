@@ -161,6 +161,22 @@ fn spec_11_each_operation_has_its_number() {
 }
 
 #[test]
+fn each_operation_has_its_own_name() {
+    let operations = [
+        (Operation::Request, "request"),
+        (Operation::Response, "response"),
+        (Operation::Reset, "reset"),
+        (Operation::Shutdown, "shutdown"),
+        (Operation::ReadWrite, "rw"),
+        (Operation::CreditUpdate, "credit_update"),
+        (Operation::CreditRequest, "credit_request"),
+    ];
+    for (operation, name) in operations {
+        assert_eq!(Operation::NAMES[operation.index()], name);
+    }
+}
+
+#[test]
 fn only_one_operation_has_a_payload() {
     for operation in [1, 2, 3, 4, 6, 7] {
         let invalid = invalid(&with(30, &[operation]), HEADER_LEN + 5);

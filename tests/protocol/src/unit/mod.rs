@@ -9,6 +9,7 @@ mod deferred;
 mod event;
 mod feature;
 mod header;
+mod owed;
 mod reason;
 mod wake;
 

@@ -16,6 +16,7 @@
 #![deny(clippy::indexing_slicing)]
 
 pub(crate) mod address;
+pub(crate) mod buffer_size;
 pub(crate) mod connection;
 pub(crate) mod credit;
 pub(crate) mod deferred;

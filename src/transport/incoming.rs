@@ -10,7 +10,14 @@ use crate::net::{
         SkBuffMut, //
     },
 };
-use crate::protocol::packet::HEADER_LEN;
+use crate::protocol::{
+    buffer_size::SMALLEST,
+    packet::HEADER_LEN, //
+};
+use kernel::{
+    alloc::flags::__GFP_NOWARN,
+    prelude::*, //
+};
 
 /// Payload of a packet, and where it is.
 ///
@@ -25,6 +32,8 @@ pub(crate) struct Incoming {
 enum Place {
     /// Behind the header in a buffer that a device wrote.
     Device(ReceiveBuffer),
+    /// It was copied out of this buffer.
+    Copied(ReceiveBuffer),
     /// All of a buffer that a socket of this machine filled.
     Local(SkBuff),
     /// It has none, or it was taken.
@@ -72,7 +81,7 @@ impl Incoming {
         let copied = match &self.place {
             Place::Device(buffer) => buffer.append_to(HEADER_LEN, self.len, tail),
             Place::Local(buffer) => tail.append_range(buffer, 0, self.len),
-            Place::Nowhere => false,
+            Place::Copied(_) | Place::Nowhere => false,
         };
         if copied {
             tail.set_arrival(self.arrival);
@@ -80,19 +89,29 @@ impl Incoming {
         copied
     }
 
-    /// Takes the buffer with the payload in it; `None` if it was taken before, or if the payload
-    /// would not end within it.
+    /// Takes a buffer with the payload in it; `None` if it was taken before, or if the payload
+    /// would not end within it. BH.
     pub(crate) fn take(&mut self) -> Option<SkBuff> {
         let mut buffer = match core::mem::replace(&mut self.place, Place::Nowhere) {
-            Place::Device(buffer) => match buffer.into_payload(HEADER_LEN, self.len) {
-                Ok(payload) => payload,
-                Err(buffer) => {
-                    self.place = Place::Device(buffer);
-                    return None;
+            Place::Device(buffer) => {
+                if let Some(copy) = fitting_copy(&buffer, self.len) {
+                    self.place = Place::Copied(buffer);
+                    copy
+                } else {
+                    match buffer.into_payload(HEADER_LEN, self.len) {
+                        Ok(payload) => payload,
+                        Err(buffer) => {
+                            self.place = Place::Device(buffer);
+                            return None;
+                        }
+                    }
                 }
-            },
+            }
             Place::Local(buffer) => buffer,
-            Place::Nowhere => return None,
+            other => {
+                self.place = other;
+                return None;
+            }
         };
         buffer.set_arrival(self.arrival);
         Some(buffer)
@@ -101,8 +120,21 @@ impl Incoming {
     /// What is left for the device: its buffer, unless the payload took it.
     pub(super) fn into_device_buffer(self) -> Option<ReceiveBuffer> {
         match self.place {
-            Place::Device(buffer) => Some(buffer),
+            Place::Device(buffer) | Place::Copied(buffer) => Some(buffer),
             Place::Local(_) | Place::Nowhere => None,
         }
     }
+}
+
+/// A copy of the payload in a buffer of its size, where one from a device is large and has little in
+/// it: what is queued is to hold no more than twice what it is. `None` if that is not so, or there is
+/// no memory: then all of the buffer is kept.
+fn fitting_copy(buffer: &ReceiveBuffer, len: usize) -> Option<SkBuff> {
+    if buffer.size() <= SMALLEST || len >= buffer.size() / 2 {
+        return None;
+    }
+    let mut copy = SkBuff::with_room(0, len, GFP_NOWAIT | __GFP_NOWARN).ok()?;
+    buffer
+        .append_to(HEADER_LEN, len, &mut copy.as_mut())
+        .then_some(copy)
 }

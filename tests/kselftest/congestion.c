@@ -217,4 +217,38 @@ TEST_F_TIMEOUT(still, senders_take_turns, 60)
 	EXPECT_EQ(twice, device_counter("served_twice"));
 }
 
+/* Receive buffers are as large as what arrives makes them, and never take much. */
+TEST(receive_buffers_grow_and_shrink)
+{
+	const size_t len = MIB(4);
+	uint8_t *data;
+	long size;
+	int fd;
+
+	if (device_counter("cid") < 0)
+		SKIP(return, "the driver is not that of rvsock");
+	data = malloc(len);
+	ASSERT_ASK(fd, "send %zu %zu 0", len, len);
+	ASSERT_EQ(len, recv(fd, data, len, MSG_WAITALL));
+	EXPECT_EQ(len, pattern_check(data, len, 0));
+	size = device_counter("receive_buffer_size");
+	TH_LOG("buffers of %ld bytes after %zu bytes, %ld bytes of them", size,
+	       len, device_counter("receive_buffers_bytes"));
+	EXPECT_LE(KIB(16), size);
+	EXPECT_GE(MIB(1), device_counter("receive_buffers_bytes"));
+	close(fd);
+
+	/* Small packets, each of which comes alone. */
+	fd = vsock_connected(PORT_ECHO);
+	ASSERT_LE(0, fd);
+	for (int i = 0; i < 64 * 6; i++) {
+		ASSERT_EQ(0, send_all(fd, data, 10));
+		ASSERT_EQ(0, recv_all(fd, data, 10));
+	}
+	EXPECT_EQ(KIB(4), device_counter("receive_buffer_size"));
+	EXPECT_GE(MIB(1), device_counter("receive_buffers_bytes"));
+	close(fd);
+	free(data);
+}
+
 TEST_HARNESS_MAIN

@@ -16,6 +16,7 @@ pub(crate) use self::transmit::Turn;
 
 use self::{
     counters::Counters,
+    receive::Buffers,
     transmit::{
         Transmit,
         PIECES, //
@@ -93,7 +94,7 @@ pub(crate) struct Device<R: Receiver> {
     /// How often the device said that it lost all connections.
     resets: Atomic<u32>,
     counters: Counters,
-    receive: Queue<ReceiveBuffer, ()>,
+    receive: Queue<ReceiveBuffer, Buffers>,
     transmit: Queue<SkBuff, Transmit<R::Protocol>>,
     event: Queue<SmallBuffer<EVENT_LEN>, ()>,
     #[pin]
@@ -175,7 +176,10 @@ impl<R: Receiver> Device<R> {
 
     /// Writes down what the device has done, a number on a line. Process context.
     pub(crate) fn write_counters(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (buffers, size) = self.receive_buffers();
         writeln!(out, "cid {}", self.cid().0)?;
+        writeln!(out, "receive_buffers_bytes {buffers}")?;
+        writeln!(out, "receive_buffer_size {size}")?;
         self.counters.write(out)
     }
 
@@ -243,7 +247,7 @@ impl<R: Receiver> Driver for Device<R> {
         let config = device.config_space()?;
         let [receive, transmit, event] =
             device.find_queues([c"rx", c"tx", c"event"], [true, true, true])?;
-        let receive = receive.assign((), c"rvsock rx", static_lock_class!())?;
+        let receive = receive.assign(Buffers::default(), c"rvsock rx", static_lock_class!())?;
         let transmit = transmit.assign(Transmit::new(), c"rvsock tx", static_lock_class!())?;
         let event = event.assign((), c"rvsock event", static_lock_class!())?;
         if !transmit.takes(PIECES) {

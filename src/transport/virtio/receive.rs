@@ -10,6 +10,7 @@ use super::{
 use crate::net::receive_buffer::ReceiveBuffer;
 use crate::protocol::{
     address::Flow,
+    buffer_size::BufferSize,
     packet::{
         Header,
         HeaderBytes,
@@ -35,32 +36,25 @@ use kernel::{
 /// Packets that one run handles before others have a turn on this CPU.
 const BUDGET: usize = 256;
 
-/// Order of the pages of a receive buffer: 4 KiB, header included.
-const BUFFER_ORDER: u32 = 0;
-
 /// Handles what the device has received. BH.
 pub(super) fn run<R: Receiver>(this: Arc<Device<R>>) {
-    let mut kept = 0;
+    let mut missing = 0;
     this.receive.lock().disable_callbacks();
     for _ in 0..BUDGET {
         if this.is_gone() {
             return;
         }
         let Some(used) = next(&this) else {
-            finish(&this, kept);
+            finish(&this, missing);
             return;
         };
-        match packet(&this, used) {
-            Some(buffer) => give_back(&this, buffer),
-            None => {
-                kept += 1;
-                if let Ok(buffer) = ReceiveBuffer::new(BUFFER_ORDER, GFP_NOWAIT) {
-                    give_back(&this, buffer);
-                }
-            }
+        let returned = packet(&this, used).is_some_and(|buffer| give_back(&this, buffer));
+        if !returned {
+            missing += 1;
+            add_new(&this, GFP_NOWAIT);
         }
     }
-    finish(&this, kept);
+    finish(&this, missing);
     if !this.is_gone() {
         // An error says that it is scheduled already.
         let _ = workqueue::system_bh().enqueue::<_, RECEIVE_WORK>(this);
@@ -72,6 +66,9 @@ fn next<R: Receiver>(this: &Arc<Device<R>>) -> Option<Used<ReceiveBuffer>> {
     let mut queue = this.receive.lock();
     loop {
         if let Some(used) = queue.take() {
+            let size = used.buffer.size();
+            queue.bytes = queue.bytes.saturating_sub(size);
+            queue.size.arrived(used.written, size);
             return Some(used);
         }
         if queue.is_broken() {
@@ -129,26 +126,93 @@ fn refuse<R: Receiver>(this: &Arc<Device<R>>, flow: Flow, reset: HeaderBytes) {
     this.send_reset(flow, reset);
 }
 
-/// Gives one buffer to the device. Where that fails the buffer is dropped: a refill has taken its
-/// place, or one is due for want of memory, or the device is gone.
-fn give_back<R: Receiver>(this: &Device<R>, buffer: ReceiveBuffer) {
-    let rejected = this.receive.lock().add_in(buffer);
-    drop(rejected);
+/// The buffers that the device has, behind the queue's lock.
+#[derive(Default)]
+pub(super) struct Buffers {
+    /// Bytes of all of them.
+    bytes: usize,
+    /// How large the next ones are to be.
+    size: BufferSize,
 }
 
-/// Whether less than a quarter of the queue is filled.
-fn is_low<R: Receiver>(this: &Device<R>, queue: &QueueGuard<'_, ReceiveBuffer, ()>) -> bool {
-    queue.free_slots() > this.receive.capacity() / 4 * 3
+type Guard<'a> = QueueGuard<'a, ReceiveBuffer, Buffers>;
+
+impl<R: Receiver> Device<R> {
+    /// How many bytes of receive buffers the device has, and the size of new ones. Process context
+    /// or BH.
+    pub(super) fn receive_buffers(&self) -> (usize, usize) {
+        let queue = self.receive.lock();
+        (queue.bytes, BufferSize::bytes(queue.size.order()))
+    }
+}
+
+/// Gives a buffer back to the device, from which nobody has taken the payload. Returns false for one
+/// that was dropped: it is larger than they are to be now, or the device is gone.
+fn give_back<R: Receiver>(this: &Device<R>, buffer: ReceiveBuffer) -> bool {
+    let rejected = {
+        let mut queue = this.receive.lock();
+        if buffer.size() > BufferSize::bytes(queue.size.order()) {
+            Some(buffer)
+        } else {
+            add(&mut queue, buffer)
+        }
+    };
+    rejected.is_none()
+}
+
+/// Gives the device a buffer. Where that fails it comes back: a refill has taken its place, or one
+/// is due for want of memory, or the device is gone.
+fn add(queue: &mut Guard<'_>, buffer: ReceiveBuffer) -> Option<ReceiveBuffer> {
+    let bytes = buffer.size();
+    match queue.add_in(buffer) {
+        Ok(()) => {
+            queue.bytes += bytes;
+            None
+        }
+        Err((_, buffer)) => Some(buffer),
+    }
+}
+
+/// Gives the device a new buffer, if there is room and memory. `flags` say in which context.
+fn add_new<R: Receiver>(this: &Device<R>, flags: Flags) -> bool {
+    let order = {
+        let queue = this.receive.lock();
+        let order = queue.size.order();
+        let bytes = queue.bytes + BufferSize::bytes(order);
+        if queue.free_slots() == 0 || bytes > BufferSize::LIMIT {
+            return false;
+        }
+        order
+    };
+    let Some(buffer) = allocate(order, flags) else {
+        return false;
+    };
+    let rejected = add(&mut this.receive.lock(), buffer);
+    rejected.is_none()
+}
+
+/// A buffer of that order, or the largest that there is memory for without looking hard.
+fn allocate(order: u32, flags: Flags) -> Option<ReceiveBuffer> {
+    let large = |order| ReceiveBuffer::new(order, GFP_NOWAIT).ok();
+    (1..=order)
+        .rev()
+        .find_map(large)
+        .or_else(|| ReceiveBuffer::new(0, flags).ok())
+}
+
+/// Whether the device has too few buffers.
+fn is_low<R: Receiver>(this: &Device<R>, queue: &Guard<'_>) -> bool {
+    queue.bytes < BufferSize::low(this.receive.capacity())
 }
 
 /// After a run: tells the device of new buffers, and looks for memory if some are missing.
-fn finish<R: Receiver>(this: &Arc<Device<R>>, kept: usize) {
+fn finish<R: Receiver>(this: &Arc<Device<R>>, missing: usize) {
     let (kick, few) = {
         let mut queue = this.receive.lock();
         (queue.kick_prepare(), is_low(this, &queue))
     };
     kick.notify();
-    if kept > 0 || few {
+    if missing > 0 || few {
         refill(this, GFP_NOWAIT);
     }
 }
@@ -156,17 +220,7 @@ fn finish<R: Receiver>(this: &Arc<Device<R>>, kept: usize) {
 /// Fills the queue as far as memory goes. `flags` say in which context. While the queue is nearly
 /// empty it is tried again and again: with no buffer no interrupt would come to do so.
 pub(super) fn refill<R: Receiver>(this: &Arc<Device<R>>, flags: Flags) {
-    loop {
-        if this.receive.lock().free_slots() == 0 {
-            break;
-        }
-        let Ok(buffer) = ReceiveBuffer::new(BUFFER_ORDER, flags) else {
-            break;
-        };
-        if this.receive.lock().add_in(buffer).is_err() {
-            break;
-        }
-    }
+    while add_new(this, flags) {}
     let (kick, few) = {
         let mut queue = this.receive.lock();
         (queue.kick_prepare(), is_low(this, &queue))

@@ -3,6 +3,7 @@
 //! Each rule by itself, at its edges.
 
 mod address;
+mod buffer_size;
 mod connection;
 mod credit;
 mod deferred;

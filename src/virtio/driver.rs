@@ -153,6 +153,8 @@ unsafe impl<D: Driver> driver::RegistrationOps for Adapter<D> {
             (*driver).config_changed = Some(Self::config_changed_callback);
             (*driver).freeze = Some(Self::freeze_callback);
             (*driver).restore = Some(Self::restore_callback);
+            (*driver).reset_prepare = Some(Self::freeze_callback);
+            (*driver).reset_done = Some(Self::restore_callback);
         }
 
         // SAFETY: `driver` is set up, and stays pinned until `unregister` by this function's own
@@ -219,7 +221,7 @@ impl<D: Driver> Adapter<D> {
         unsafe { bound::unbind::<D>(vdev) };
     }
 
-    /// The system is suspended.
+    /// The system is suspended, or the device is about to be reset by its bus.
     ///
     /// # Safety
     ///
@@ -231,7 +233,7 @@ impl<D: Driver> Adapter<D> {
         0
     }
 
-    /// The system resumes.
+    /// The system resumes, or the device was reset by its bus.
     ///
     /// # Safety
     ///

@@ -523,6 +523,69 @@ TEST_F(device, loopback_lives_on)
 	free(data);
 }
 
+/* Suspend the system as far as its devices, for a second, and resume it. */
+static bool suspend_devices(void)
+{
+	bool good;
+
+	good = write_text("/sys/power/pm_test", "devices") &&
+	       write_text("/sys/module/suspend/parameters/pm_test_delay", "1") &&
+	       write_text("/sys/power/state", "freeze");
+	return write_text("/sys/power/pm_test", "none") && good;
+}
+
+/* A suspend takes the device away, and resuming gives it back. */
+TEST_F_TIMEOUT(device, suspend_and_resume, 60)
+{
+	struct caller reader = { .call = call_recv, .len = KIB(4) };
+	struct caller acceptor = { .call = call_accept };
+	struct dial_result host;
+	uint8_t data[1000];
+	unsigned int port;
+	int fd, asking;
+
+	if (access("/sys/power/pm_test", F_OK))
+		SKIP(return, "the kernel cannot suspend for a test");
+	reader.data = malloc(reader.len);
+	reader.fd = vsock_connected(PORT_ECHO);
+	ASSERT_LE(0, reader.fd);
+	fd = with_queued(1000);
+	ASSERT_LE(0, fd);
+	acceptor.fd = vsock_listener(&port, 4);
+	ASSERT_LE(0, acceptor.fd);
+	ASSERT_TRUE(caller_start(&reader));
+	ASSERT_TRUE(caller_start(&acceptor));
+	for (int round = 0; round < 2; round++) {
+		ASSERT_TRUE(suspend_devices())
+			TH_LOG("round %d: %s", round, strerror(errno));
+	}
+	ASSERT_TRUE(is_bound(self->name));
+	ASSERT_TRUE(caller_join(&reader));
+	EXPECT_EQ(-1, reader.result);
+	EXPECT_EQ(ECONNRESET, reader.error);
+	/* What had come before stays readable. */
+	EXPECT_EQ(1000, recv(fd, data, sizeof(data), MSG_WAITALL));
+	EXPECT_EQ(1000, pattern_check(data, 1000, 0));
+	EXPECT_EQ(-1, recv(fd, data, 1, 0));
+	EXPECT_EQ(ECONNRESET, errno);
+	/* The listener has outlived it. */
+	ASSERT_FALSE(caller_is_done(&acceptor));
+	asking = vsock_dial(port, "send-close 100 100 0");
+	ASSERT_LE(0, asking);
+	ASSERT_TRUE(caller_join(&acceptor));
+	ASSERT_LE(0, acceptor.result);
+	EXPECT_EQ(100, recv(acceptor.result, data, 100, MSG_WAITALL));
+	close(acceptor.result);
+	EXPECT_EQ(0, vsock_dial_result(asking, &host));
+	EXPECT_TRUE(host.ok);
+	EXPECT_TRUE(next_connection_works());
+	close(asking);
+	close(acceptor.fd);
+	close(fd);
+	close(reader.fd);
+	free(reader.data);
+}
+
 static bool stop;
 
 /*

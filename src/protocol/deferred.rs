@@ -50,6 +50,10 @@ impl Deferred {
                     return Payload::Drop(reason);
                 }
             }
+            Operation::Response if self.response => {
+                self.last = Some(*header);
+                return Payload::Drop(DropReason::State);
+            }
             Operation::Response => self.response = true,
             Operation::CreditRequest => self.credit_request = true,
             Operation::CreditUpdate => {}

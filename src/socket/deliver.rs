@@ -7,6 +7,7 @@ use super::{
         Context,
         SLOT, //
     },
+    link::Link,
     listen,
     namespace::Scope,
     state::{
@@ -160,7 +161,7 @@ impl Context {
         self.bound_to(SocketKind::STREAM, scope, local)
     }
 
-    /// Ends all connections that go over `device`. Process context.
+    /// Ends all connections that `device` has lost. Process context.
     fn reset_connections(&self, device: &Device<Self>) {
         // A walk in which connections leave the table may pass others over.
         let mut found = true;
@@ -168,7 +169,8 @@ impl Context {
             found = false;
             self.connected.for_each(|sock| match sock.lock_bh() {
                 Bh::Free(mut state) => {
-                    if state.link_mut().is_some_and(|link| link.is_on(device)) {
+                    let lost = |link: &mut Link| link.is_on(device) && link.is_orphaned();
+                    if state.link_mut().is_some_and(lost) {
                         state.transport_reset(&sock);
                         found = true;
                     }
@@ -215,7 +217,8 @@ pub(super) fn deliver_pending(sock: &Sock<Vsock>) {
 impl State {
     /// The transport lost its connections.
     pub(super) fn transport_reset(&mut self, sock: &Sock<Vsock>) {
-        if let Some(link) = self.link_mut().filter(|link| !link.is_local()) {
+        // One that was made since is another one.
+        if let Some(link) = self.link_mut().filter(|link| link.is_orphaned()) {
             link.wire.transport_reset();
         }
         self.settle(sock, false);

@@ -233,13 +233,11 @@ impl Link {
         }
     }
 
-    /// Whether the device can no longer carry this connection: it is gone, or has another CID.
+    /// Whether the device can no longer carry this connection: it is gone, has another CID, or has said
+    /// since that it lost its connections.
     pub(super) fn is_orphaned(&self) -> bool {
         match &self.carrier {
-            Carrier::Device(way) => {
-                let device = way.device();
-                device.is_gone() || device.cid() != self.wire.flow().local.cid
-            }
+            Carrier::Device(way) => way.is_lost(self.wire.flow().local.cid),
             Carrier::Loopback(_) => false,
         }
     }

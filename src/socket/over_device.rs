@@ -16,7 +16,10 @@ use crate::net::{
     table::Entry, //
 };
 use crate::protocol::{
-    address::Flow,
+    address::{
+        Cid,
+        Flow, //
+    },
     connection::{
         Connection,
         Phase, //
@@ -42,6 +45,8 @@ use kernel::sync::{
 /// The way over a device.
 pub(super) struct OverDevice {
     device: Arc<Device<Context>>,
+    /// How often the device had lost its connections when this one was made.
+    epoch: u32,
     /// Membership in the table of connections, so that packets find this one. `None` once the
     /// connection has ended.
     entry: Option<Entry<Flow, Vsock>>,
@@ -55,6 +60,7 @@ impl OverDevice {
     /// A way over `device`, which finds the connection by its `entry`.
     pub(super) fn new(device: Arc<Device<Context>>, entry: Entry<Flow, Vsock>) -> Self {
         OverDevice {
+            epoch: device.epoch(),
             device,
             entry: Some(entry),
             packets: SkBuffQueue::new(),
@@ -65,6 +71,12 @@ impl OverDevice {
     /// The device.
     pub(super) fn device(&self) -> &Device<Context> {
         &self.device
+    }
+
+    /// Whether the device has lost the connection, whose own CID is `cid`.
+    pub(super) fn is_lost(&self, cid: Cid) -> bool {
+        let device = &self.device;
+        device.is_gone() || device.epoch() != self.epoch || device.cid() != cid
     }
 
     /// What is to be sent next of what waits.

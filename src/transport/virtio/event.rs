@@ -22,7 +22,10 @@ use crate::virtio::{
 use kernel::{
     prelude::*,
     sync::{
-        atomic::Relaxed,
+        atomic::{
+            Full,
+            Relaxed, //
+        },
         Arc, //
     },
 };
@@ -104,7 +107,7 @@ fn event<R: Receiver>(
 fn transport_reset<R: Receiver>(this: &Arc<Device<R>>) {
     this.counters.count(Count::TransportReset);
     // A host may raise any number of them.
-    let may_log = this.resets.fetch_add(1, Relaxed) < LOGGED_RESETS;
+    let may_log = this.resets.fetch_add(1, Full) < LOGGED_RESETS;
     match this.read_cid() {
         Ok(cid) => {
             this.cid.store(cid.0, Relaxed);

@@ -91,7 +91,8 @@ pub(crate) struct Device<R: Receiver> {
     cid: Atomic<u32>,
     /// The device was taken away, or broke the rules of its queues.
     gone: Atomic<bool>,
-    /// How often the device said that it lost all connections.
+    /// How often the device said that it lost all connections: those that were made before the last
+    /// time are lost.
     resets: Atomic<u32>,
     counters: Counters,
     receive: Queue<ReceiveBuffer, Buffers>,
@@ -181,6 +182,12 @@ impl<R: Receiver> Device<R> {
         writeln!(out, "receive_buffers_bytes {buffers}")?;
         writeln!(out, "receive_buffer_size {size}")?;
         self.counters.write(out)
+    }
+
+    /// How often the device said that it lost all connections. One that was made when this had another
+    /// value is lost.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.resets.load(Acquire)
     }
 
     /// Whether the device can no longer carry anything.

@@ -43,6 +43,18 @@ fn payload_adds_up_to_one_packet() {
 }
 
 #[test]
+fn a_second_response_is_dropped_and_counted() {
+    let mut deferred = Deferred::default();
+    let response = arrives(Operation::Response, 0, 0);
+    assert_eq!(deferred.put(&response, 100), Payload::Nothing);
+    assert_eq!(
+        deferred.put(&response, 100),
+        Payload::Drop(DropReason::State)
+    );
+    assert_eq!(operations(&mut deferred), [Operation::Response]);
+}
+
+#[test]
 fn the_end_comes_after_the_payload_and_a_reset_after_all() {
     let mut deferred = Deferred::default();
     let _ = deferred.put(&arrives(Operation::CreditRequest, 0, 0), 100);

@@ -9,9 +9,12 @@ use super::{
     Device,
     EVENT_WORK, //
 };
-use crate::protocol::event::{
-    Event,
-    EVENT_LEN, //
+use crate::protocol::{
+    event::{
+        Event,
+        EVENT_LEN, //
+    },
+    reason::DropReason, //
 };
 use crate::transport::Receiver;
 use crate::virtio::{
@@ -97,7 +100,10 @@ fn event<R: Receiver>(
     match Event::parse(used.buffer.read(), written) {
         Event::TransportReset => transport_reset(this),
         Event::Unknown => this.counters.count(Count::UnknownEvent),
-        Event::Malformed => this.counters.count(Count::MalformedEvent),
+        Event::Malformed => {
+            this.counters.count(Count::MalformedEvent);
+            this.receiver.count_drop(DropReason::ShortHeader);
+        }
     }
     used.buffer
 }

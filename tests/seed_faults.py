@@ -51,6 +51,20 @@ def read(wanted):
     return suites, batches
 
 
+def apply(faults, source):
+    """Puts the faults of a batch into a copy of the source; gives what its files were."""
+    good = {}
+    for name, fault in faults.items():
+        file = source / fault["file"]
+        text = file.read_text()
+        if fault["was"] not in text:
+            sys.exit(f"error: tests/faults.toml: {name} changes what another fault of its batch "
+                     "changes; give it another batch")
+        good.setdefault(file, text)
+        file.write_text(text.replace(fault["was"], fault["is"]))
+    return good
+
+
 def package_of(name, faults):
     """The host's package that is to see the faults of a batch; None if guests are."""
     suites = {test.partition(":")[0] for fault in faults.values() for test in fault["seen"]}
@@ -68,13 +82,7 @@ def test_package(package, faults):
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(CLONE / "src/protocol", copy / "src/protocol")
     shutil.copytree(CLONE / f"tests/{package}", copy / f"tests/{package}")
-    for name, fault in faults.items():
-        file = copy / fault["file"]
-        text = file.read_text()
-        if fault["was"] not in text:
-            sys.exit(f"error: tests/faults.toml: {name} changes what another fault of its batch "
-                     "changes; give it another batch")
-        file.write_text(text.replace(fault["was"], fault["is"]))
+    apply(faults, copy)
     tests = [test.partition(":")[2] for fault in faults.values() for test in fault["seen"]]
     command = ["cargo", "test", "--locked", "--offline", "--lib",
                "--manifest-path", copy / f"tests/{package}/Cargo.toml",
@@ -110,15 +118,7 @@ def build_part(number, batches, make):
             "CONFIG_DEBUG_INFO_BTF_MODULES=", "modules"]
     made = set()
     for name, faults in batches:
-        good = {}
-        for fault_name, fault in faults.items():
-            file = source / fault["file"]
-            text = file.read_text()
-            if fault["was"] not in text:
-                sys.exit(f"error: tests/faults.toml: {fault_name} changes what another fault of "
-                         f"batch {name} changes; give it another batch")
-            good.setdefault(file, text)
-            file.write_text(text.replace(fault["was"], fault["is"]))
+        good = apply(faults, source)
         done = subprocess.run(make, capture_output=True, text=True)
         for file, text in good.items():
             file.write_text(text)
@@ -203,13 +203,15 @@ def main():
     suites, batches = read(os.environ.get("SUITE") or None)
     shutil.rmtree(WORK, ignore_errors=True)
     failed = {batch: {} for batch in batches}
+    for_guests = {}
     for batch, faults in batches.items():
         package = package_of(batch, faults)
         if package:
             print(f"testing '{package}' with {batch}", flush=True)
             failed[batch] = test_package(package, faults)
-    made = build({batch: faults for batch, faults in batches.items()
-                  if not package_of(batch, faults)}, sys.argv[1:])
+        else:
+            for_guests[batch] = faults
+    made = build(for_guests, sys.argv[1:])
     for topology in dict.fromkeys(suite["topology"] for suite in suites.values()):
         left = {batch: faults for batch, faults in made.items()
                 if chosen(suites, faults, topology)}

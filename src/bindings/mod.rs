@@ -11,6 +11,7 @@
 //! here. That matters for types that are opaque in the kernel crate, such as `struct sock`: a
 //! pointer that passes between the two is cast.
 
+// What bindgen writes is not written to the rules of this tree.
 #[allow(
     clippy::all,
     clippy::as_underscore,

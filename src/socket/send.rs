@@ -36,15 +36,15 @@ use kernel::prelude::*;
 ///
 /// # Errors
 ///
-/// `ENOTCONN`; `EISCONN` with an address on a connected socket, `EOPNOTSUPP` on another one; `EPIPE`, with `SIGPIPE`, when one of the ends has shut down, and before it
-/// once `ECONNRESET` when the connection did not end in order; `EAGAIN`, `EINTR`, `EFAULT`,
-/// `ENOMEM` if no byte was sent. With `MSG_ZEROCOPY`, `ENOMEM` if the caller can lend no more, or not
+/// `ENOTCONN`; `EISCONN` with an address on a connected socket, `EOPNOTSUPP` on another one; `EPIPE`,
+/// with `SIGPIPE`, when one of the ends has shut down, and before it once `ECONNRESET` when the
+/// connection did not end in order; `EAGAIN`, `EINTR`, `EFAULT`, `ENOMEM` if no byte was sent. With `MSG_ZEROCOPY`, `ENOMEM` if the caller can lend no more, or not
 /// this memory: then no byte was sent.
 pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize) -> Result<usize> {
     let flags = message.flags();
     let mut timeout = sock.send_timeout(flags.contains(MsgFlags::DONTWAIT));
     let mut state = sock.lock();
-    connection(&mut state, message)?;
+    check_destination(&mut state, message)?;
     let mut sent = 0;
     // What the caller lends, once that is known.
     let mut lent = None;
@@ -109,12 +109,9 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
     }
 }
 
-/// The connection that a call sends on, which an address cannot change.
-pub(super) fn connection<'a>(
-    state: &'a mut State,
-    message: &SendMessage<'_>,
-) -> Result<&'a mut Link> {
-    let connection = state.connected();
+/// Whether there is a connection to send on, and no address beside it, which could not change that.
+pub(super) fn check_destination(state: &mut State, message: &SendMessage<'_>) -> Result {
+    let connection = state.connected().map(|_| ());
     if message.address().is_none() {
         return connection;
     }

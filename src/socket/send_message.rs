@@ -12,7 +12,7 @@ use super::{
     level::Level,
     link::Link,
     send::{
-        connection,
+        check_destination,
         refused, //
     },
     Vsock, //
@@ -61,15 +61,15 @@ struct Outgoing {
 ///
 /// # Errors
 ///
-/// `ENOTCONN`; `EISCONN` with an address on a connected socket, `EOPNOTSUPP` on another one; `EMSGSIZE` for a message that is larger than the buffer of one of the ends;
-/// `EPIPE` when one of the ends has shut down, without a signal, as in vsock and AF_UNIX, and before
+/// `ENOTCONN`; `EISCONN` with an address on a connected socket, `EOPNOTSUPP` on another one;
+/// `EMSGSIZE` for a message that is larger than the buffer of one of the ends; `EPIPE` when one of the ends has shut down, without a signal, as in vsock and AF_UNIX, and before
 /// it once `ECONNRESET` when the connection did not end in order; `EAGAIN`, `EINTR`, `EFAULT`,
 /// `ENOMEM`. Whatever fails, nothing was sent.
 pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize) -> Result<usize> {
     let flags = message.flags();
     let mut timeout = sock.send_timeout(flags.contains(MsgFlags::DONTWAIT));
     let mut state = sock.lock();
-    connection(&mut state, message)?;
+    check_destination(&mut state, message)?;
     if !has_room(sock, &mut state, len)? && timeout.is_zero() {
         // It may have come while the socket was owned.
         state.flush_backlog();

@@ -90,16 +90,7 @@ static bool stop(struct stopped *device, long pause)
 /* Memory of the kernel's slabs that cannot be reclaimed. */
 static long slab_kib(void)
 {
-	FILE *file = fopen("/proc/meminfo", "r");
-	char line[128];
-	long kib = -1;
-
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "SUnreclaim: %ld", &kib) == 1)
-			break;
-	if (file)
-		fclose(file);
-	return kib;
+	return number_in("/proc/meminfo", "SUnreclaim:");
 }
 
 /* Requests that found no room are sent when there is some. */

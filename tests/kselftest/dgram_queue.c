@@ -315,17 +315,7 @@ TEST_F(pair, edges)
 /* Kernel memory in slabs and in pages of its own, in bytes. */
 static long kernel_memory(void)
 {
-	FILE *file = fopen("/proc/meminfo", "r");
-	char line[128], name[64];
-	long kib, unreclaimable = 0;
-
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "%63[^:]: %ld", name, &kib) == 2 &&
-		    !strcmp(name, "SUnreclaim"))
-			unreclaimable = kib;
-	if (file)
-		fclose(file);
-	return unreclaimable * 1024;
+	return number_in("/proc/meminfo", "SUnreclaim:") * 1024;
 }
 
 /*

@@ -40,16 +40,7 @@ static long now_ns(void)
 /* Kilobytes of memory that could be had. */
 static long memory_available(void)
 {
-	FILE *file = fopen("/proc/meminfo", "r");
-	char line[128];
-	long value = -1;
-
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "MemAvailable: %ld", &value) == 1)
-			break;
-	if (file)
-		fclose(file);
-	return value;
+	return number_in("/proc/meminfo", "MemAvailable:");
 }
 
 /* One connection with both ends: to a listener that is there already. */

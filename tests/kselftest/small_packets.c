@@ -39,21 +39,6 @@ static void report(bool good, const char *name, const char *why)
 	fflush(stdout);
 }
 
-/* A line of a file of counts, in its unit. */
-static long count_of(const char *path, const char *name)
-{
-	FILE *file = fopen(path, "r");
-	char line[256], found[64];
-	long value, result = -1;
-
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "%63s %ld", found, &value) == 2 && !strcmp(found, name))
-			result = value;
-	if (file)
-		fclose(file);
-	return result;
-}
-
 struct memory {
 	/* Bytes of slabs, and of pages that are not free. */
 	long slab, used;
@@ -81,8 +66,8 @@ static struct memory measure(void)
 			write_to(slabs.gl_pathv[i], "1\n");
 	globfree(&slabs);
 	sleep_ms(300);
-	memory.slab = count_of("/proc/meminfo", "Slab:") * 1024;
-	memory.used = -count_of("/proc/vmstat", "nr_free_pages") * sysconf(_SC_PAGESIZE);
+	memory.slab = number_in("/proc/meminfo", "Slab:") * 1024;
+	memory.used = -number_in("/proc/vmstat", "nr_free_pages") * sysconf(_SC_PAGESIZE);
 	return memory;
 }
 

@@ -686,19 +686,17 @@ int handled_signals(void)
 	return __atomic_load_n(&handled, __ATOMIC_RELAXED);
 }
 
-/* A number that stands behind its name in a file. */
-static long number_in(const char *path, const char *name)
+long number_in(const char *path, const char *name)
 {
 	FILE *file = fopen(path, "r");
-	char found[64];
+	char line[256], found[64];
 	long value, result = -1;
 
-	if (!file)
-		return -1;
-	while (fscanf(file, "%63s %ld", found, &value) == 2)
-		if (!strcmp(found, name))
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%63s %ld", found, &value) == 2 && !strcmp(found, name))
 			result = value;
-	fclose(file);
+	if (file)
+		fclose(file);
 	return result;
 }
 

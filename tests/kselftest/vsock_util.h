@@ -215,6 +215,8 @@ void ignore_with_handler(int signal, int flags);
 /* How often the handler ran. */
 int handled_signals(void);
 
+/* The number behind the word @name on a line of a file, as /proc/meminfo; -1 without. */
+long number_in(const char *path, const char *name);
 /* A counter of the module in debugfs; -1 where there is none, as with C. */
 long module_counter(const char *name);
 /* The same of its device. */

@@ -200,18 +200,20 @@ fn allocate(order: u32, flags: Flags) -> Option<ReceiveBuffer> {
         .or_else(|| ReceiveBuffer::new(0, flags).ok())
 }
 
-/// Whether the device has too few buffers.
-fn is_low<R: Receiver>(this: &Device<R>, queue: &Guard<'_>) -> bool {
-    queue.bytes < BufferSize::low(this.receive.capacity())
+/// Tells the device of new buffers. Returns whether it has too few.
+fn announce<R: Receiver>(this: &Device<R>) -> bool {
+    let (kick, few) = {
+        let mut queue = this.receive.lock();
+        let few = queue.bytes < BufferSize::low(this.receive.capacity());
+        (queue.kick_prepare(), few)
+    };
+    kick.notify();
+    few
 }
 
 /// After a run: tells the device of new buffers, and looks for memory if some are missing.
 fn finish<R: Receiver>(this: &Arc<Device<R>>, missing: usize) {
-    let (kick, few) = {
-        let mut queue = this.receive.lock();
-        (queue.kick_prepare(), is_low(this, &queue))
-    };
-    kick.notify();
+    let few = announce(this);
     if missing > 0 || few {
         refill(this, GFP_NOWAIT);
     }
@@ -221,12 +223,7 @@ fn finish<R: Receiver>(this: &Arc<Device<R>>, missing: usize) {
 /// empty it is tried again and again: with no buffer no interrupt would come to do so.
 pub(super) fn refill<R: Receiver>(this: &Arc<Device<R>>, flags: Flags) {
     while add_new(this, flags) {}
-    let (kick, few) = {
-        let mut queue = this.receive.lock();
-        (queue.kick_prepare(), is_low(this, &queue))
-    };
-    kick.notify();
-    if few {
+    if announce(this) {
         this.retry_later();
     }
 }

@@ -208,7 +208,7 @@ impl<R: Receiver> Device<R> {
     /// Somebody began to wait. Without anything under way, or with room since, nothing of the
     /// device's would come to an end that gives it a turn.
     fn look_for_room(self: &Arc<Self>, queue: &Guard<'_, R>) {
-        if queue.turns == 0 && !queue.blocked && queue.has_room(PIECES) {
+        if queue.turns == 0 && Self::is_free(queue) {
             self.schedule_turns();
         }
     }

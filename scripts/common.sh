@@ -45,8 +45,9 @@ kernel_entry=$cache/kernel-$(key scripts/kernel-select scripts/kernel-unpack scr
 debug_entry=$cache/debug-$(key kernel/debug.config scripts/kernel-debug scripts/kernel-debug-configure \
 	scripts/kernel-debug-build scripts/packages)-$(cat "$kernel_entry/release" 2>/dev/null || echo none)
 device_entry=$cache/device-$(key scripts/device scripts/packages)
+qemu_entry=$cache/qemu-$(key scripts/qemu scripts/qemu-unpack scripts/packages)
 # What the names of entries begin with; nothing else in the cache is removed.
-kinds=(root kernel debug device target)
+kinds=(root kernel debug device qemu target)
 
 # An ordinary user has the rights of root, and of the packages' users, only in a
 # user namespace of his own, where he is root himself: so his home may be closed

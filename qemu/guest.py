@@ -129,8 +129,9 @@ COMMON = ["-accel", "tcg,thread=multi", "-nodefaults", "-display", "none", "-no-
 def _command(topology, image, kernel):
     if topology.get("nested"):
         return nested.command(image, topology, COMMON)
+    scripted = topology.get("device") == "scripted"
     return [
-        "qemu-system-x86_64", *COMMON,
+        *(host.NEWER_QEMU if scripted else ["qemu-system-x86_64"]), *COMMON,
         # With rdrand the guest's first random bytes do not wait for entropy.
         "-cpu", "qemu64,+rdrand",
         "-smp", str(topology["processors"]), "-m", str(topology["memory"]),

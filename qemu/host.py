@@ -9,6 +9,10 @@ import time
 
 GUEST_CID = 3
 
+# The QEMU that can give a guest any vhost-user device, as a command.
+NEWER_QEMU = ["/opt/usr/bin/qemu-system-x86_64", "-L", "/opt/usr/share/qemu",
+              "-L", "/opt/usr/share/seabios"]
+
 
 class HostFailed(Exception):
     """A process of the host's side did not come up, or ended early."""
@@ -39,15 +43,25 @@ class Host:
         """What QEMU's command line needs for the device of the topology."""
         if "device" not in self._topology:
             return []
-        return [
+        memory = [
             "-object", f"memory-backend-memfd,id=ram,size={self._topology['memory']}M,share=on",
             "-numa", "node,memdev=ram",
+        ]
+        if self._topology["device"] == "scripted":
+            return memory + [word for number, offer in enumerate(self._topology["offers"]) for word in (
+                "-chardev", f"socket,id=vsock{number},path={self._socket(number)}",
+                "-device", f"vhost-user-test-device-pci,chardev=vsock{number},virtio-id=19,num_vqs=3,"
+                           f"vq_size={offer.removeprefix('size=') if 'size=' in offer else 128},"
+                           "config_size=8")]
+        return memory + [
             "-chardev", f"socket,id=vsock,path={self._sockets}/device.sock",
             "-device", "vhost-user-vsock-pci,chardev=vsock",
         ]
 
     def _start(self):
-        if self._topology.get("device"):
+        if self._topology.get("device") == "scripted":
+            self._start_scripted()
+        elif self._topology.get("device"):
             self._start_device()
         if self._topology.get("peer"):
             self._start_peer()
@@ -65,6 +79,18 @@ class Host:
              "--tx-buffer-size=262144"],
             RUST_LOG="warn")
         self._wait_for(device, "vhost-device-vsock", (self._sockets / "device.sock").exists)
+
+    def _socket(self, number):
+        return f"{self._sockets}/device{number}.sock"
+
+    def _start_scripted(self):
+        command = ["build/scripted/rvsock-scripted", "--scenarios=tests/scripted/scenarios"]
+        command += [f"--device={self._socket(number)}" + (
+            f",{offer}" if offer and not offer.startswith("size=") else "")
+                    for number, offer in enumerate(self._topology["offers"])]
+        device = self._spawn("device", command)
+        self._wait_for(device, "rvsock-scripted",
+                       lambda: "ready" in (self._logs / "device.log").read_text())
 
     def _start_peer(self):
         command = ["build/peer/rvsock-peer", f"--socket={self._sockets}/vm.sock",

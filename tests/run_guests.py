@@ -80,7 +80,7 @@ def read_suites(wanted):
     if wanted and wanted != "detectors" and not select(suites, wanted) and \
             not (LOGS / f"{wanted}.host").exists():
         sys.exit(f"error: there is no suite '{wanted}'; there are: "
-                 f"{', '.join(['check', 'setup', 'runner', 'protocol', 'peer', 'detectors', *names])}")
+                 f"{', '.join(['check', 'setup', 'runner', 'protocol', 'peer', 'scripted', 'detectors', *names])}")
     return suites
 
 

@@ -5,14 +5,12 @@
  * connection's end is told once, and the next connection works.
  */
 #include "vsock_harness.h"
+#include "driver.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <sys/epoll.h>
 
-#define DRIVER		"/sys/bus/virtio/drivers/rvsock/"
-#define DEVICES		"/sys/bus/virtio/devices/"
 /* The number of socket devices, as sysfs writes it. */
 #define DEVICE_ID	"0x0013"
 
@@ -20,18 +18,6 @@
 #define FLOOD		MIB(4)
 #define CONNECTIONS	200
 #define ROUNDS		10
-
-static bool write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-	bool written;
-
-	if (fd < 0)
-		return false;
-	written = write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-	close(fd);
-	return written;
-}
 
 /* The socket device's name on its bus, whether it has a driver or not. */
 static bool find_device(char name[NAME_MAX + 1])
@@ -57,24 +43,6 @@ static bool find_device(char name[NAME_MAX + 1])
 	if (directory)
 		closedir(directory);
 	return found;
-}
-
-static bool is_bound(const char *device)
-{
-	char path[sizeof(DRIVER) + NAME_MAX];
-
-	snprintf(path, sizeof(path), DRIVER "%s", device);
-	return !access(path, F_OK);
-}
-
-static bool unbind(const char *device)
-{
-	return write_text(DRIVER "unbind", device) && !is_bound(device);
-}
-
-static bool bind_again(const char *device)
-{
-	return write_text(DRIVER "bind", device) && is_bound(device);
 }
 
 /* Does a connection of its own carry data both ways? */
@@ -119,15 +87,15 @@ FIXTURE_SETUP(device)
 	if (access(DRIVER, F_OK))
 		SKIP(return, "the driver is not that of rvsock");
 	ASSERT_TRUE(find_device(self->name));
-	if (!is_bound(self->name))
-		ASSERT_TRUE(bind_again(self->name));
+	if (!driver_has(self->name))
+		ASSERT_TRUE(driver_bind(self->name));
 }
 
 FIXTURE_TEARDOWN(device)
 {
 	/* However the test ended, who comes after needs the device. */
-	if (self->name[0] && !is_bound(self->name))
-		EXPECT_TRUE(bind_again(self->name));
+	if (self->name[0] && !driver_has(self->name))
+		EXPECT_TRUE(driver_bind(self->name));
 }
 
 /* recv() asleep, for a byte or for many: ECONNRESET once, then the end. */
@@ -148,7 +116,7 @@ TEST_F(device, readers_wake)
 	ASSERT_TRUE(caller_start(&all));
 	ASSERT_FALSE(caller_is_done(&plain));
 	ASSERT_FALSE(caller_is_done(&all));
-	ASSERT_TRUE(unbind(self->name));
+	ASSERT_TRUE(driver_unbind(self->name));
 	ASSERT_TRUE(caller_join(&plain));
 	EXPECT_EQ(-1, plain.result);
 	EXPECT_EQ(ECONNRESET, plain.error);
@@ -181,7 +149,7 @@ TEST_F(device, senders_wake)
 	ASSERT_TRUE(caller_start(&caller));
 	sleep_ms(SETTLE_MS);
 	ASSERT_FALSE(caller_is_done(&caller));
-	ASSERT_TRUE(unbind(self->name));
+	ASSERT_TRUE(driver_unbind(self->name));
 	ASSERT_TRUE(caller_join(&caller));
 	EXPECT_LE(1, caller.result);
 	EXPECT_GT((ssize_t)FLOOD, caller.result);
@@ -211,7 +179,7 @@ TEST_F(device, pollers_wake)
 	ASSERT_TRUE(caller_start(&marked));
 	ASSERT_FALSE(caller_is_done(&plain));
 	ASSERT_FALSE(caller_is_done(&marked));
-	ASSERT_TRUE(unbind(self->name));
+	ASSERT_TRUE(driver_unbind(self->name));
 	ASSERT_TRUE(caller_join(&plain));
 	EXPECT_EQ(POLLIN | POLLERR | POLLHUP, plain.result);
 	ASSERT_TRUE(caller_join(&marked));
@@ -237,7 +205,7 @@ TEST_F(device, pending_connects_fail)
 	ASSERT_EQ(EINPROGRESS, errno);
 	ASSERT_EQ(0, poll_for(fd, POLLOUT, 50));
 	ASSERT_FALSE(caller_is_done(&caller));
-	ASSERT_TRUE(unbind(self->name));
+	ASSERT_TRUE(driver_unbind(self->name));
 	ASSERT_TRUE(caller_join(&caller));
 	EXPECT_EQ(-1, caller.result);
 	EXPECT_EQ(ECONNRESET, caller.error);
@@ -250,7 +218,7 @@ TEST_F(device, pending_connects_fail)
 	EXPECT_EQ(ENODEV, errno);
 	EXPECT_EQ(-1, vsock_connect(caller.fd, VMADDR_CID_HOST, PORT_ECHO));
 	EXPECT_EQ(ENODEV, errno);
-	ASSERT_TRUE(bind_again(self->name));
+	ASSERT_TRUE(driver_bind(self->name));
 	EXPECT_EQ(0, vsock_connect(caller.fd, VMADDR_CID_HOST, PORT_ECHO));
 	close(caller.fd);
 	close(fd);
@@ -273,7 +241,7 @@ TEST_F(device, two_hundred_connections)
 		ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, fds[i], &event));
 	}
 	EXPECT_EQ(0, epoll_wait(epoll, events, CONNECTIONS + 1, 0));
-	ASSERT_TRUE(unbind(self->name));
+	ASSERT_TRUE(driver_unbind(self->name));
 
 	count = epoll_wait(epoll, events, CONNECTIONS + 1, PATIENCE_MS);
 	EXPECT_EQ(CONNECTIONS, count);
@@ -313,7 +281,7 @@ TEST_F(device, two_hundred_connections)
 	EXPECT_EQ(0, reset_twice);
 	EXPECT_EQ(0, not_ended);
 	close(epoll);
-	ASSERT_TRUE(bind_again(self->name));
+	ASSERT_TRUE(driver_bind(self->name));
 	EXPECT_TRUE(next_connection_works());
 }
 
@@ -324,7 +292,7 @@ TEST_F(device, queued_data_are_left)
 	int fd = with_queued(1000);
 
 	ASSERT_LE(0, fd);
-	ASSERT_TRUE(unbind(self->name));
+	ASSERT_TRUE(driver_unbind(self->name));
 	EXPECT_EQ(1000, recv(fd, data, sizeof(data), MSG_PEEK));
 	EXPECT_EQ(400, recv(fd, data, 400, 0));
 	EXPECT_EQ(600, recv(fd, data + 400, 1600, MSG_WAITALL));
@@ -343,7 +311,7 @@ TEST_F(device, so_error_takes_it)
 	int fd = with_queued(1000);
 
 	ASSERT_LE(0, fd);
-	ASSERT_TRUE(unbind(self->name));
+	ASSERT_TRUE(driver_unbind(self->name));
 	EXPECT_EQ(POLLERR, poll_for(fd, 0, 0) & POLLERR);
 	EXPECT_EQ(ECONNRESET, socket_error(fd));
 	EXPECT_EQ(0, socket_error(fd));
@@ -368,11 +336,11 @@ TEST_F(device, listener_survives)
 	caller.fd = vsock_listener(&port, 4);
 	ASSERT_LE(0, caller.fd);
 	ASSERT_TRUE(caller_start(&caller));
-	ASSERT_TRUE(unbind(self->name));
+	ASSERT_TRUE(driver_unbind(self->name));
 	sleep_ms(SETTLE_MS);
 	ASSERT_FALSE(caller_is_done(&caller));
 	EXPECT_EQ(0, poll_for(caller.fd, POLLIN, 0));
-	ASSERT_TRUE(bind_again(self->name));
+	ASSERT_TRUE(driver_bind(self->name));
 	ASSERT_FALSE(caller_is_done(&caller));
 	asking = vsock_dial(port, "send-close 100 100 0");
 	ASSERT_LE(0, asking);
@@ -398,7 +366,7 @@ TEST_F(device, unaccepted_connection)
 	asking = vsock_dial(port, "hold 60000");
 	ASSERT_LE(0, asking);
 	ASSERT_EQ(POLLIN, poll_for(listener, POLLIN, PATIENCE_MS));
-	ASSERT_TRUE(unbind(self->name));
+	ASSERT_TRUE(driver_unbind(self->name));
 	fd = accept(listener, NULL, NULL);
 	ASSERT_LE(0, fd);
 	EXPECT_EQ(-1, recv(fd, &byte, 1, MSG_DONTWAIT));
@@ -416,7 +384,7 @@ TEST_F(device, without_it)
 
 	ASSERT_LE(0, fd);
 	ASSERT_LE(0, later);
-	ASSERT_TRUE(unbind(self->name));
+	ASSERT_TRUE(driver_unbind(self->name));
 	EXPECT_EQ(-1, vsock_connect(fd, VMADDR_CID_HOST, PORT_REPLY));
 	EXPECT_EQ(ENODEV, errno);
 	EXPECT_EQ(0, socket_error(fd));
@@ -424,7 +392,7 @@ TEST_F(device, without_it)
 	EXPECT_EQ(ENODEV, errno);
 	EXPECT_EQ(0, vsock_bind(later, VMADDR_CID_ANY, VMADDR_PORT_ANY));
 	EXPECT_EQ(0, listen(later, 1));
-	ASSERT_TRUE(bind_again(self->name));
+	ASSERT_TRUE(driver_bind(self->name));
 	EXPECT_EQ(0, vsock_connect(fd, VMADDR_CID_HOST, PORT_REPLY));
 	close(fd);
 	close(later);
@@ -444,7 +412,7 @@ TEST_F_TIMEOUT(device, closed_around_it, 60)
 	/* Some wait for the host's last word, some lose the device first. */
 	for (size_t i = 0; i < ARRAY_SIZE(fds) / 2; i++)
 		close(fds[i]);
-	ASSERT_TRUE(unbind(self->name));
+	ASSERT_TRUE(driver_unbind(self->name));
 	for (size_t i = ARRAY_SIZE(fds) / 2; i < ARRAY_SIZE(fds); i++)
 		close(fds[i]);
 	/* Nobody is left to wait for, so they do not take 8 s. */
@@ -483,7 +451,7 @@ TEST_F(device, loopback_lives_on)
 	ASSERT_TRUE(caller_start(&reader));
 	ASSERT_TRUE(caller_start(&sender));
 	ASSERT_FALSE(caller_is_done(&sender));
-	ASSERT_TRUE(unbind(self->name));
+	ASSERT_TRUE(driver_unbind(self->name));
 	/* The sleepers sleep on, and go on. */
 	sleep_ms(SETTLE_MS);
 	EXPECT_FALSE(caller_is_done(&reader));
@@ -507,7 +475,7 @@ TEST_F(device, loopback_lives_on)
 	fd = vsock_stream(0);
 	EXPECT_EQ(-1, vsock_connect(fd, GUEST_CID, PORT_NOBODY));
 	EXPECT_EQ(ENODEV, errno);
-	ASSERT_TRUE(bind_again(self->name));
+	ASSERT_TRUE(driver_bind(self->name));
 	EXPECT_TRUE(passes(local));
 	EXPECT_TRUE(passes(own));
 	EXPECT_TRUE(passes(more));
@@ -528,10 +496,10 @@ static bool suspend_devices(void)
 {
 	bool good;
 
-	good = write_text("/sys/power/pm_test", "devices") &&
-	       write_text("/sys/module/suspend/parameters/pm_test_delay", "1") &&
-	       write_text("/sys/power/state", "freeze");
-	return write_text("/sys/power/pm_test", "none") && good;
+	good = sysfs_write("/sys/power/pm_test", "devices") &&
+	       sysfs_write("/sys/module/suspend/parameters/pm_test_delay", "1") &&
+	       sysfs_write("/sys/power/state", "freeze");
+	return sysfs_write("/sys/power/pm_test", "none") && good;
 }
 
 /* A suspend takes the device away, and resuming gives it back. */
@@ -559,7 +527,7 @@ TEST_F_TIMEOUT(device, suspend_and_resume, 60)
 		ASSERT_TRUE(suspend_devices())
 			TH_LOG("round %d: %s", round, strerror(errno));
 	}
-	ASSERT_TRUE(is_bound(self->name));
+	ASSERT_TRUE(driver_has(self->name));
 	ASSERT_TRUE(caller_join(&reader));
 	EXPECT_EQ(-1, reader.result);
 	EXPECT_EQ(ECONNRESET, reader.error);
@@ -684,10 +652,10 @@ TEST_F_TIMEOUT(device, rounds_amid_traffic, 90)
 		 * stopped while it is told of a packet.
 		 */
 		sleep_ms(100 * vsock_patience());
-		ASSERT_TRUE(unbind(self->name))
+		ASSERT_TRUE(driver_unbind(self->name))
 			TH_LOG("round %d: %s", round, strerror(errno));
 		sleep_ms(round % 3 * 20);
-		ASSERT_TRUE(bind_again(self->name))
+		ASSERT_TRUE(driver_bind(self->name))
 			TH_LOG("round %d: %s", round, strerror(errno));
 		pthread_rwlock_unlock(&moving);
 	}

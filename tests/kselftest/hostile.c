@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A host that means harm: what it sends is counted, answered where the specification
+ * has an answer, and harms no connection that it does not concern. The device's part
+ * of each is in tests/scripted/scenarios/hostile.scenario.
+ */
+#include "scripted.h"
+
+#include <poll.h>
+
+/* By how much a counter of dropped packets has grown. */
+struct dropped {
+	const char *reason;
+	long before;
+};
+
+static struct dropped dropped(const char *reason)
+{
+	return (struct dropped){ reason, module_counter(reason) };
+}
+
+#define EXPECT_DROPPED(_count, _dropped) do {				\
+	long __count = module_counter((_dropped).reason) - (_dropped).before;	\
+									\
+	EXPECT_EQ(_count, __count)					\
+		TH_LOG("%s", (_dropped).reason);			\
+} while (0)
+
+TEST_F(wire, header_fields)
+{
+	struct dropped address = dropped("dropped_address");
+	struct dropped reserved = dropped("dropped_reserved_cid");
+	struct dropped nobody = dropped("dropped_no_socket");
+	struct dropped shorter = dropped("dropped_short_payload");
+	struct dropped type = dropped("dropped_type");
+	struct dropped operation = dropped("dropped_operation");
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_TEXT(fd, "+++++++++++");
+	EXPECT_DROPPED(6, address);
+	EXPECT_DROPPED(4, reserved);
+	EXPECT_DROPPED(8, nobody);
+	EXPECT_DROPPED(3, shorter);
+	EXPECT_DROPPED(4, type);
+	EXPECT_DROPPED(4, operation);
+	ASSERT_SEND(fd, "done");
+	close(fd);
+}
+
+TEST_F(wire, used_lengths)
+{
+	struct dropped header = dropped("dropped_short_header");
+	struct dropped payload = dropped("dropped_short_payload");
+	struct dropped overlong = dropped("dropped_overlong");
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_TEXT(fd, "good");
+	EXPECT_DROPPED(3, header);
+	EXPECT_DROPPED(1, payload);
+	EXPECT_DROPPED(3, overlong);
+	ASSERT_SEND(fd, "done");
+	close(fd);
+}
+
+TEST_F(wire, payload_on_what_has_none)
+{
+	struct dropped payload = dropped("dropped_payload");
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_TEXT(fd, "good");
+	EXPECT_DROPPED(6, payload);
+	ASSERT_SEND(fd, "done");
+	close(fd);
+}
+
+TEST_F(wire, second_answers)
+{
+	struct dropped state = dropped("dropped_state");
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_TEXT(fd, "good");
+	EXPECT_DROPPED(6, state);
+	ASSERT_SEND(fd, "done");
+	close(fd);
+}
+
+TEST_F(wire, packets_for_nobody)
+{
+	struct dropped nobody = dropped("dropped_no_socket");
+
+	PLAY();
+	sleep_ms(SETTLE_MS);
+	EXPECT_DROPPED(10, nobody);
+}
+
+TEST_F(wire, packets_for_a_listener)
+{
+	int listener = listen_here(1), fd;
+
+	ASSERT_LE(0, listener);
+	PLAY();
+	fd = accepted(listener);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, poll_for(listener, POLLIN, 0));
+	ASSERT_SEND(fd, "accepted");
+	close(fd);
+	close(listener);
+}
+
+TEST_F(wire, no_answer_to_a_request)
+{
+	int fd;
+
+	PLAY();
+	for (int i = 0; i < 4; i++) {
+		EXPECT_EQ(-1, on_stage(SOCK_STREAM, 0));
+		EXPECT_EQ(EPROTO, errno);
+	}
+	fd = vsock_connected(PORT_ECHO);
+	ASSERT_LE(0, fd);
+	EXPECT_TRUE(echoes(fd));
+	close(fd);
+}
+
+TEST_F(wire, more_than_was_granted)
+{
+	struct dropped credit = dropped("dropped_credit");
+	uint8_t data[4096];
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, sizeof(data));
+	ASSERT_LE(0, fd);
+	sleep_ms(1000);
+	ASSERT_EQ(0, recv_all(fd, data, sizeof(data)));
+	EXPECT_EQ(sizeof(data), pattern_check(data, sizeof(data), 0));
+	EXPECT_FAILED(fd, ECONNRESET);
+	EXPECT_DROPPED(1, credit);
+	close(fd);
+}
+
+/* A sender of 1,000 bytes of the pattern, for whom the scenario has to make room. */
+#define SEND_ON_STAGE() do {						\
+	struct caller __caller = { .call = call_send, .len = 1000 };	\
+	uint8_t __data[1000];						\
+									\
+	pattern_fill(__data, sizeof(__data), 0);			\
+	__caller.data = __data;						\
+	PLAY();								\
+	__caller.fd = on_stage(SOCK_STREAM, 0);				\
+	ASSERT_LE(0, __caller.fd);					\
+	ASSERT_TRUE(caller_start(&__caller));				\
+	EXPECT_FALSE(caller_is_done(&__caller));			\
+	ASSERT_TRUE(caller_join(&__caller));				\
+	EXPECT_EQ(1000, __caller.result);				\
+	close(__caller.fd);						\
+} while (0)
+
+TEST_F(wire, taken_backwards_and_ahead)
+{
+	SEND_ON_STAGE();
+}
+
+TEST_F(wire, buffers_that_change)
+{
+	SEND_ON_STAGE();
+}
+
+TEST_F(wire, no_update_ever)
+{
+	uint8_t data[1000];
+	int fd;
+
+	pattern_fill(data, sizeof(data), 0);
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, set_timeout(fd, SO_SNDTIMEO, 2000));
+	EXPECT_EQ(100, send(fd, data, sizeof(data), 0));
+	EXPECT_EQ(-1, send(fd, data, sizeof(data), MSG_DONTWAIT));
+	EXPECT_EQ(EAGAIN, errno);
+	close(fd);
+}
+
+TEST_F(wire, flood_of_credit_requests)
+{
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_TEXT(fd, "good");
+	ASSERT_SEND(fd, "done");
+	close(fd);
+}
+
+/* The driver is bound to the device anew, whatever state that is in. */
+#define RENEW_DEVICE() do {						\
+	ASSERT_TRUE(driver_unbind(DEVICE));				\
+	ASSERT_TRUE(driver_bind(DEVICE));				\
+	RENEW_LIVE();							\
+} while (0)
+
+/* The device is out of use then, with all its connections; the guest goes on. */
+TEST_F(wire, descriptor_out_of_range)
+{
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(POLLHUP, poll_for(fd, 0, PATIENCE_MS) & POLLHUP);
+	EXPECT_EQ(POLLHUP, poll_for(self->live, 0, PATIENCE_MS) & POLLHUP);
+	close(fd);
+	RENEW_DEVICE();
+}
+
+/* Buffers that the device has are taken for used: what was in them comes again. */
+TEST_F(wire, index_too_far)
+{
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	sleep_ms(500);
+	close(fd);
+	RENEW_DEVICE();
+}
+
+TEST_F(wire, descriptor_used_twice)
+{
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	sleep_ms(500);
+	close(fd);
+	RENEW_DEVICE();
+}
+
+TEST_F(wire, buffers_never_given_back)
+{
+	uint8_t *data = malloc(100000);
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, recv_all(fd, data, 100000));
+	EXPECT_EQ(100000, pattern_check(data, 100000, 0));
+	EXPECT_TRUE(echoes(self->live));
+	ASSERT_SEND(fd, "done");
+	sleep_ms(SETTLE_MS);
+	close(fd);
+	free(data);
+	/* It has them back with that. */
+	RENEW_DEVICE();
+}
+
+TEST_F(wire, interrupts_without_work)
+{
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_TEXT(fd, "good");
+	ASSERT_SEND(fd, "done");
+	close(fd);
+}
+
+TEST_F(wire, work_without_interrupts)
+{
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_TEXT(fd, "good");
+	ASSERT_SEND(fd, "done");
+	close(fd);
+}
+
+/* How many of them were valid when they were looked at is chance. */
+TEST_F(wire, headers_that_change)
+{
+	char data[4];
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	do {
+		ASSERT_EQ(0, recv_all(fd, data, sizeof(data)));
+	} while (!memcmp(data, "good", sizeof(data)));
+	EXPECT_EQ(0, memcmp(data, "end.", sizeof(data)));
+	ASSERT_SEND(fd, "done");
+	close(fd);
+}
+
+TEST_F(wire, events_that_lie)
+{
+	struct dropped header = dropped("dropped_short_header");
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_TEXT(fd, "good");
+	EXPECT_DROPPED(3, header);
+	ASSERT_SEND(fd, "done");
+	close(fd);
+}
+
+TEST_F(wire, answer_after_a_reset)
+{
+	PLAY();
+	EXPECT_EQ(-1, on_stage(SOCK_STREAM, 0));
+	EXPECT_EQ(ECONNRESET, errno);
+}
+
+TEST_F(wire, resets_at_any_time)
+{
+	struct caller reader = { .call = call_recv, .len = 1 };
+	struct caller sender = { .call = call_send, .len = 1000 };
+	int listener = listen_here(1), fd;
+	uint8_t data[1000], byte;
+
+	pattern_fill(data, sizeof(data), 0);
+	ASSERT_LE(0, listener);
+	PLAY();
+	reader.data = &byte;
+	reader.fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, reader.fd);
+	sender.data = data;
+	sender.fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, sender.fd);
+	ASSERT_TRUE(caller_start(&reader));
+	ASSERT_TRUE(caller_start(&sender));
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	close(fd);
+	ASSERT_TRUE(caller_join(&reader));
+	EXPECT_EQ(-1, reader.result);
+	EXPECT_EQ(ECONNRESET, reader.error);
+	ASSERT_TRUE(caller_join(&sender));
+	EXPECT_EQ(100, sender.result);
+	EXPECT_EQ(-1, send(sender.fd, data, 1, MSG_NOSIGNAL));
+	EXPECT_EQ(ECONNRESET, errno);
+	sleep_ms(SETTLE_MS);
+	fd = accepted(listener);
+	ASSERT_LE(0, fd);
+	EXPECT_FAILED(fd, ECONNRESET);
+	close(fd);
+	close(listener);
+	close(reader.fd);
+	close(sender.fd);
+}
+
+TEST_F(wire, flood_of_requests)
+{
+	struct dropped backlog = dropped("dropped_backlog");
+	int listener = listen_here(8), fds[8];
+
+	ASSERT_LE(0, listener);
+	PLAY();
+	sleep_ms(1000);
+	EXPECT_DROPPED(2992, backlog);
+	for (int i = 0; i < 8; i++) {
+		fds[i] = accepted(listener);
+		ASSERT_LE(0, fds[i]);
+	}
+	EXPECT_EQ(0, poll_for(listener, POLLIN, 0));
+	for (int i = 0; i < 8; i++)
+		close(fds[i]);
+	close(listener);
+}
+
+TEST_F(wire, payload_before_accept)
+{
+	int listener = listen_here(1), fd;
+
+	ASSERT_LE(0, listener);
+	PLAY();
+	sleep_ms(SETTLE_MS);
+	fd = accepted(listener);
+	ASSERT_LE(0, fd);
+	EXPECT_TEXT(fd, "early");
+	EXPECT_END(fd);
+	ASSERT_SEND(fd, "done");
+	close(fd);
+	close(listener);
+}
+
+TEST_F(wire, shutdowns_in_every_order)
+{
+	int fds[3];
+
+	PLAY();
+	for (int i = 0; i < 3; i++) {
+		fds[i] = on_stage(SOCK_STREAM, 0);
+		ASSERT_LE(0, fds[i]);
+	}
+	for (int i = 0; i < 3; i++) {
+		EXPECT_END(fds[i]);
+		sleep_ms(SETTLE_MS);
+		EXPECT_EQ(-1, send(fds[i], "x", 1, MSG_NOSIGNAL));
+		EXPECT_EQ(EPIPE, errno);
+		close(fds[i]);
+	}
+}
+
+TEST_F(wire, flood_of_transport_resets)
+{
+	int fd;
+
+	PLAY();
+	sleep_ms(1000);
+	RENEW_LIVE();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	ASSERT_SEND(fd, "done");
+	close(fd);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,666 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The rules of the virtio specification, 5.10, by the numbers of the table in
+ * docs/behaviour.md ("The wire"). The device's part of each is in
+ * tests/scripted/scenarios/spec.scenario.
+ */
+#include "scripted.h"
+
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <linux/sockios.h>
+
+/* So many sends of a byte fill the transmit queue, and more. */
+#define FILLING		1000
+
+/* A connection, one packet each way, a close. */
+TEST_F(wire, thin)
+{
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	ASSERT_SEND(fd, "ping");
+	EXPECT_TEXT(fd, "pong");
+	close(fd);
+}
+
+TEST_F(wire, spec_10_reserved_halves_of_cids)
+{
+	long dropped = module_counter("dropped_reserved_cid");
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_TEXT(fd, "good");
+	EXPECT_EQ(dropped + 6, module_counter("dropped_reserved_cid"));
+	ASSERT_SEND(fd, "done");
+	close(fd);
+}
+
+TEST_F(wire, spec_12_len_is_the_payload)
+{
+	long dropped = module_counter("dropped_short_payload");
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_TEXT(fd, "hellogood");
+	EXPECT_EQ(dropped + 3, module_counter("dropped_short_payload"));
+	ASSERT_SEND(fd, "done");
+	close(fd);
+}
+
+/* Sends the pattern in bytes, until no more fits; tells how many did. */
+static size_t fill_transmission(int fd)
+{
+	size_t sent = 0;
+	uint8_t byte;
+
+	while (sent < FILLING) {
+		byte = pattern_byte(sent);
+		if (send(fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1)
+			break;
+		sent++;
+	}
+	return sent;
+}
+
+/* And the rest of it, as soon as it fits. */
+static bool send_rest(int fd, size_t sent)
+{
+	uint8_t data[FILLING];
+
+	pattern_fill(data, sizeof(data), 0);
+	return !send_all(fd, data + sent, sizeof(data) - sent);
+}
+
+TEST_F(wire, spec_13_receives_while_transmission_is_full)
+{
+	int full, fd, unsent = 0;
+	size_t sent;
+
+	PLAY();
+	full = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, full);
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	sleep_ms(SETTLE_MS);
+	sent = fill_transmission(full);
+	EXPECT_TEXT(fd, "through");
+	/* Nothing was taken meanwhile. */
+	ASSERT_EQ(0, ioctl(full, SIOCOUTQ, &unsent));
+	EXPECT_EQ((int)sent, unsent);
+	EXPECT_TRUE(send_rest(full, sent));
+	close(fd);
+	close(full);
+}
+
+TEST_F(wire, spec_14_receives_beyond_all_answers)
+{
+	int full, fd, unsent = 0;
+	size_t sent;
+
+	PLAY();
+	full = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, full);
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	sleep_ms(SETTLE_MS);
+	sent = fill_transmission(full);
+	EXPECT_TEXT(fd, "through");
+	ASSERT_EQ(0, ioctl(full, SIOCOUTQ, &unsent));
+	EXPECT_EQ((int)sent, unsent);
+	EXPECT_TRUE(send_rest(full, sent));
+	close(fd);
+	close(full);
+}
+
+TEST_F(wire, spec_16_source_is_the_guests_cid)
+{
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	ASSERT_SEND(fd, "x");
+	sleep_ms(SETTLE_MS);
+	close(fd);
+}
+
+TEST_F(wire, spec_17_unknown_type_is_reset)
+{
+	long dropped = module_counter("dropped_type");
+	int listener = listen_here(1);
+
+	ASSERT_LE(0, listener);
+	PLAY();
+	EXPECT_EQ(0, poll_for(listener, POLLIN, 500));
+	EXPECT_EQ(dropped + 9, module_counter("dropped_type"));
+	close(listener);
+}
+
+/* The sender sleeps for the rest. */
+TEST_F(wire, spec_18_payload_within_the_credit)
+{
+	struct caller caller = { .call = call_send, .len = 3000 };
+	uint8_t data[3000];
+
+	pattern_fill(data, sizeof(data), 0);
+	caller.data = data;
+	PLAY();
+	caller.fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, caller.fd);
+	ASSERT_TRUE(caller_start(&caller));
+	EXPECT_FALSE(caller_is_done(&caller));
+	EXPECT_EQ(0, poll_for(caller.fd, POLLOUT, 0));
+	ASSERT_TRUE(caller_join(&caller));
+	EXPECT_EQ(3000, caller.result);
+	close(caller.fd);
+}
+
+TEST_F(wire, spec_19_credit_on_every_packet)
+{
+	uint8_t data[1000];
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, KIB(64));
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, recv_all(fd, data, 1000));
+	EXPECT_EQ(1000, pattern_check(data, 1000, 0));
+	ASSERT_SEND(fd, "x");
+	ASSERT_EQ(0, recv_all(fd, data, 500));
+	ASSERT_EQ(0, shutdown(fd, SHUT_WR));
+	close(fd);
+}
+
+TEST_F(wire, spec_20_only_payload_counts)
+{
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_TEXT(fd, "123456");
+	sleep_ms(SETTLE_MS);
+	ASSERT_SEND(fd, "x");
+	close(fd);
+}
+
+TEST_F(wire, spec_21_credit_request_is_answered)
+{
+	uint8_t data[100];
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, recv_all(fd, data, sizeof(data)));
+	ASSERT_SEND(fd, "x");
+	sleep_ms(SETTLE_MS);
+	close(fd);
+}
+
+TEST_F(wire, spec_21_credit_update_at_any_time)
+{
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	ASSERT_SEND(fd, "x");
+	close(fd);
+}
+
+TEST_F(wire, spec_22_request_is_answered_by_a_listener)
+{
+	struct sockaddr_vm address = {};
+	socklen_t len = sizeof(address);
+	int listener = listen_here(1), fd;
+
+	ASSERT_LE(0, listener);
+	PLAY();
+	fd = accept(listener, (struct sockaddr *)&address, &len);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(VMADDR_CID_HOST, address.svm_cid);
+	EXPECT_EQ(PORT_STAGE, address.svm_port);
+	EXPECT_TEXT(fd, "ping");
+	ASSERT_SEND(fd, "pong");
+	close(fd);
+	close(listener);
+}
+
+TEST_F(wire, spec_22_request_is_refused_by_nobody)
+{
+	int listener = listen_here(1);
+
+	ASSERT_LE(0, listener);
+	PLAY();
+	EXPECT_EQ(0, poll_for(listener, POLLIN, SETTLE_MS));
+	close(listener);
+}
+
+TEST_F(wire, spec_22_request_is_refused_without_room)
+{
+	long dropped = module_counter("dropped_backlog");
+	int listener = listen_here(2), first, second;
+
+	ASSERT_LE(0, listener);
+	PLAY();
+	sleep_ms(500);
+	EXPECT_EQ(dropped + 20, module_counter("dropped_backlog"));
+	first = accepted(listener);
+	ASSERT_LE(0, first);
+	second = accepted(listener);
+	ASSERT_LE(0, second);
+	EXPECT_EQ(0, poll_for(listener, POLLIN, 0));
+	ASSERT_SEND(first, "first");
+	close(first);
+	close(second);
+	close(listener);
+}
+
+TEST_F(wire, spec_23_shutdown_bits_are_sticky)
+{
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_TEXT(fd, "stillthere");
+	EXPECT_EQ(-1, send(fd, "x", 1, MSG_NOSIGNAL));
+	EXPECT_EQ(EPIPE, errno);
+	EXPECT_END(fd);
+	close(fd);
+}
+
+TEST_F(wire, spec_23_no_payload_after_its_end)
+{
+	long dropped = module_counter("dropped_shutdown");
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_TEXT(fd, "all");
+	EXPECT_END(fd);
+	sleep_ms(700);
+	EXPECT_END(fd);
+	EXPECT_EQ(dropped + 1, module_counter("dropped_shutdown"));
+	ASSERT_SEND(fd, "x");
+	close(fd);
+}
+
+/* The socket waits for the answer, though nobody has it any more. */
+TEST_F(wire, spec_24_close_is_answered)
+{
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	/* That and the echo's, and none of what was before. */
+	EXPECT_EQ(2, sockets_become(2));
+	close(fd);
+	sleep_ms(SETTLE_MS);
+	EXPECT_EQ(2, live_sockets());
+	EXPECT_EQ(1, sockets_become(1));
+}
+
+TEST_F(wire, spec_24_close_of_the_host)
+{
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	sleep_ms(SETTLE_MS);
+	EXPECT_TEXT(fd, "all");
+	EXPECT_END(fd);
+	EXPECT_EQ(-1, send(fd, "x", 1, MSG_NOSIGNAL));
+	EXPECT_EQ(EPIPE, errno);
+	close(fd);
+}
+
+TEST_F(wire, spec_24_close_without_an_answer)
+{
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	close(fd);
+	sleep_ms(6000);
+	EXPECT_EQ(2, live_sockets());
+	EXPECT_EQ(1, sockets_become(1));
+}
+
+TEST_F(wire, spec_25_ports_are_taken_until_the_close_ends)
+{
+	long end = now_ms() + PATIENCE_MS;
+	int fd = vsock_stream(0);
+
+	PLAY();
+	ASSERT_EQ(0, vsock_bind(fd, VMADDR_CID_ANY, 6000));
+	ASSERT_EQ(0, vsock_connect(fd, VMADDR_CID_HOST, PORT_STAGE));
+	close(fd);
+
+	fd = vsock_stream(0);
+	EXPECT_EQ(-1, vsock_bind(fd, VMADDR_CID_ANY, 6000));
+	EXPECT_EQ(EADDRINUSE, errno);
+	while (vsock_bind(fd, VMADDR_CID_ANY, 6000) && now_ms() < end) {
+		ASSERT_EQ(EADDRINUSE, errno);
+		sleep_ms(20);
+	}
+	EXPECT_EQ(0, vsock_connect(fd, VMADDR_CID_HOST, PORT_STAGE));
+	close(fd);
+}
+
+TEST_F(wire, spec_26_messages)
+{
+	struct iovec iov = {};
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	char data[64] = "";
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_SEQPACKET, 0);
+	ASSERT_LE(0, fd);
+	iov.iov_base = data;
+	iov.iov_len = sizeof(data);
+	EXPECT_EQ(11, recvmsg(fd, &msg, 0));
+	EXPECT_EQ(0, memcmp(data, "one message", 11));
+	EXPECT_EQ(0, msg.msg_flags & MSG_EOR);
+	EXPECT_EQ(6, recvmsg(fd, &msg, 0));
+	EXPECT_EQ(0, memcmp(data, "record", 6));
+	EXPECT_EQ(MSG_EOR, msg.msg_flags & MSG_EOR);
+	EXPECT_EQ(6, send(fd, "answer", 6, 0));
+	EXPECT_EQ(4, send(fd, "last", 4, MSG_EOR));
+	close(fd);
+}
+
+TEST_F(wire, spec_26_message_in_several_packets)
+{
+	char data[50000] = "";
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_SEQPACKET, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ((ssize_t)sizeof(data), send(fd, data, sizeof(data), 0));
+	close(fd);
+}
+
+TEST_F(wire, spec_27_event_queue_is_refilled)
+{
+	PLAY();
+	sleep_ms(SETTLE_MS);
+}
+
+/* The CID that getsockname() and the scenario see is the new one at once. */
+TEST_F(wire, spec_28_transport_reset_reads_the_cid)
+{
+	struct sockaddr_vm address;
+	socklen_t len = sizeof(address);
+	int fd, again;
+
+	PLAY();
+	RENEW_LIVE();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, getsockname(fd, (struct sockaddr *)&address, &len));
+	EXPECT_EQ(77, address.svm_cid);
+	EXPECT_FAILED(fd, ECONNRESET);
+	RENEW_LIVE();
+	again = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, again);
+	len = sizeof(address);
+	ASSERT_EQ(0, getsockname(again, (struct sockaddr *)&address, &len));
+	EXPECT_EQ(GUEST_CID, address.svm_cid);
+	close(fd);
+	close(again);
+}
+
+TEST_F(wire, spec_28_transport_reset_with_a_reserved_cid)
+{
+	int fd;
+
+	PLAY();
+	RENEW_LIVE();
+	sleep_ms(500);
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	close(fd);
+}
+
+static ssize_t call_connect_stage(struct caller *caller)
+{
+	return vsock_connect(caller->fd, VMADDR_CID_HOST, PORT_STAGE);
+}
+
+/* Everybody who sleeps wakes; what was queued is received before the error. */
+TEST_F(wire, spec_29_transport_reset_ends_every_connection)
+{
+	struct caller sender = { .call = call_send, .len = 1000 };
+	struct caller reader = { .call = call_recv, .len = 100, .flags = MSG_WAITALL };
+	struct caller connecting = { .call = call_connect_stage };
+	char data[100] = "";
+	uint8_t pattern[1000];
+
+	pattern_fill(pattern, sizeof(pattern), 0);
+	sender.data = pattern;
+	reader.data = data;
+	PLAY();
+	sender.fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, sender.fd);
+	reader.fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, reader.fd);
+	connecting.fd = vsock_stream(0);
+	ASSERT_EQ(0, set_connect_timeout(connecting.fd, PATIENCE_MS));
+	ASSERT_TRUE(caller_start(&connecting));
+	ASSERT_TRUE(caller_start(&reader));
+	ASSERT_TRUE(caller_start(&sender));
+	ASSERT_TRUE(caller_join(&sender));
+	EXPECT_EQ(100, sender.result);
+	EXPECT_EQ(-1, send(sender.fd, pattern, 1, MSG_NOSIGNAL));
+	EXPECT_EQ(ECONNRESET, errno);
+	ASSERT_TRUE(caller_join(&reader));
+	EXPECT_EQ(6, reader.result);
+	EXPECT_EQ(0, memcmp(data, "queued", 6));
+	EXPECT_EQ(POLLIN | POLLERR | POLLHUP, poll_for(reader.fd, POLLIN, 0));
+	EXPECT_FAILED(reader.fd, ECONNRESET);
+	ASSERT_TRUE(caller_join(&connecting));
+	EXPECT_EQ(-1, connecting.result);
+	EXPECT_EQ(ECONNRESET, connecting.error);
+	RENEW_LIVE();
+	close(sender.fd);
+	close(reader.fd);
+	close(connecting.fd);
+}
+
+/* Who sleeps in accept() sleeps on, until somebody connects by the new CID. */
+TEST_F(wire, spec_30_transport_reset_keeps_listeners)
+{
+	struct caller caller = { .call = call_accept };
+	struct sockaddr_vm address;
+	socklen_t len = sizeof(address);
+
+	caller.fd = listen_here(1);
+	ASSERT_LE(0, caller.fd);
+	ASSERT_TRUE(caller_start(&caller));
+	PLAY();
+	ASSERT_TRUE(caller_join(&caller));
+	ASSERT_LE(0, caller.result);
+	ASSERT_EQ(0, getsockname(caller.result, (struct sockaddr *)&address, &len));
+	EXPECT_EQ(77, address.svm_cid);
+	ASSERT_SEND(caller.result, "accepted");
+	set_timeout(caller.result, SO_RCVTIMEO, PATIENCE_MS);
+	EXPECT_FAILED(caller.result, ECONNRESET);
+	RENEW_LIVE();
+	close(caller.result);
+	close(caller.fd);
+}
+
+/*
+ * The devices behind the first one, each with other features, another CID or queues of
+ * another size; the driver is given one of them, and then the first one again.
+ */
+FIXTURE(offer)
+{
+	bool bound;
+};
+
+FIXTURE_VARIANT(offer)
+{
+	const char *device;
+	/* Whether the driver takes it, and what a socket of each type gets then. */
+	bool taken;
+	int stream, seqpacket;
+	/* The features that are agreed on, of the device's own three. */
+	const char *features;
+};
+
+FIXTURE_VARIANT_ADD(offer, spec_03_everything)
+{
+	.device = "virtio0", .taken = true, .features = "111",
+};
+
+FIXTURE_VARIANT_ADD(offer, spec_04_nothing)
+{
+	.device = "virtio1", .taken = true, .features = "000", .seqpacket = ESOCKTNOSUPPORT,
+};
+
+FIXTURE_VARIANT_ADD(offer, spec_02_only_stream)
+{
+	.device = "virtio2", .taken = true, .features = "100", .seqpacket = ESOCKTNOSUPPORT,
+};
+
+FIXTURE_VARIANT_ADD(offer, spec_05_only_seqpacket)
+{
+	.device = "virtio3", .taken = true, .features = "010",
+};
+
+FIXTURE_VARIANT_ADD(offer, spec_02_stream_and_seqpacket)
+{
+	.device = "virtio4", .taken = true, .features = "110",
+};
+
+FIXTURE_VARIANT_ADD(offer, spec_06_no_type_at_all)
+{
+	.device = "virtio5",
+};
+
+FIXTURE_VARIANT_ADD(offer, spec_02_stream_by_name)
+{
+	.device = "virtio6", .taken = true, .features = "101", .seqpacket = ESOCKTNOSUPPORT,
+};
+
+FIXTURE_VARIANT_ADD(offer, spec_06_seqpacket_and_no_stream)
+{
+	.device = "virtio7", .taken = true, .features = "011", .stream = ESOCKTNOSUPPORT,
+};
+
+FIXTURE_VARIANT_ADD(offer, spec_07_cid_of_its_own)
+{
+	.device = "virtio8", .taken = true, .features = "111",
+};
+
+FIXTURE_VARIANT_ADD(offer, spec_07_upper_half_is_reserved)
+{
+	.device = "virtio9",
+};
+
+FIXTURE_VARIANT_ADD(offer, spec_08_cid_0)
+{
+	.device = "virtio10",
+};
+
+FIXTURE_VARIANT_ADD(offer, spec_08_cid_1)
+{
+	.device = "virtio11",
+};
+
+FIXTURE_VARIANT_ADD(offer, spec_08_cid_2)
+{
+	.device = "virtio12",
+};
+
+FIXTURE_VARIANT_ADD(offer, spec_08_largest_cid)
+{
+	.device = "virtio13",
+};
+
+FIXTURE_VARIANT_ADD(offer, spec_08_largest_cid_of_64_bits)
+{
+	.device = "virtio14",
+};
+
+FIXTURE_VARIANT_ADD(offer, queues_of_1)
+{
+	.device = "virtio15", .taken = true, .features = "111",
+};
+
+FIXTURE_VARIANT_ADD(offer, queues_of_2)
+{
+	.device = "virtio16", .taken = true, .features = "111",
+};
+
+FIXTURE_VARIANT_ADD(offer, queues_of_1024)
+{
+	.device = "virtio17", .taken = true, .features = "111",
+};
+
+FIXTURE_SETUP(offer)
+{
+	ASSERT_TRUE(driver_unbind(DEVICE));
+	self->bound = driver_bind(variant->device);
+}
+
+FIXTURE_TEARDOWN(offer)
+{
+	if (self->bound)
+		EXPECT_TRUE(driver_unbind(variant->device));
+	EXPECT_TRUE(driver_bind(DEVICE));
+}
+
+/* What connecting to the echo with a socket of @type gives: 0 if data come back. */
+static int try_echo(int type)
+{
+	int fd = socket(vsock_family(), type, 0), result = 0;
+
+	if (fd < 0)
+		return errno;
+	if (vsock_connect(fd, VMADDR_CID_HOST, PORT_ECHO))
+		result = errno;
+	for (int i = 0; i < 20 && !result; i++)
+		result = echoes(fd) ? 0 : EIO;
+	close(fd);
+	return result;
+}
+
+TEST_F(offer, is_judged)
+{
+	char path[64], features[80] = "";
+	FILE *file;
+
+	ASSERT_EQ(variant->taken, self->bound);
+	if (!variant->taken) {
+		EXPECT_EQ(ENODEV, try_echo(SOCK_STREAM));
+		return;
+	}
+	EXPECT_EQ(variant->stream, try_echo(SOCK_STREAM));
+	EXPECT_EQ(variant->seqpacket, try_echo(SOCK_SEQPACKET));
+	snprintf(path, sizeof(path), DEVICES "%s/features", variant->device);
+	file = fopen(path, "r");
+	ASSERT_NE(NULL, file);
+	ASSERT_EQ(1, fscanf(file, "%79s", features));
+	fclose(file);
+	EXPECT_EQ(0, strncmp(variant->features, features, 3))
+		TH_LOG("agreed on %.3s", features);
+}
+
+TEST_HARNESS_MAIN

@@ -8,6 +8,8 @@ import subprocess
 import time
 
 GUEST_CID = 3
+# The size of a scripted device's queues, that of vhost-device-vsock's.
+QUEUE_SIZE = 128
 
 # The QEMU that can give a guest any vhost-user device, as a command.
 NEWER_QEMU = ["/opt/usr/bin/qemu-system-x86_64", "-L", "/opt/usr/share/qemu",
@@ -48,11 +50,10 @@ class Host:
             "-numa", "node,memdev=ram",
         ]
         if self._topology["device"] == "scripted":
-            return memory + [word for number, offer in enumerate(self._topology["offers"]) for word in (
+            return memory + [word for number, (_, size) in enumerate(self._offers()) for word in (
                 "-chardev", f"socket,id=vsock{number},path={self._socket(number)}",
                 "-device", f"vhost-user-test-device-pci,chardev=vsock{number},virtio-id=19,num_vqs=3,"
-                           f"vq_size={offer.removeprefix('size=') if 'size=' in offer else 128},"
-                           "config_size=8")]
+                           f"vq_size={size},config_size=8")]
         return memory + [
             "-chardev", f"socket,id=vsock,path={self._sockets}/device.sock",
             "-device", "vhost-user-vsock-pci,chardev=vsock",
@@ -83,11 +84,19 @@ class Host:
     def _socket(self, number):
         return f"{self._sockets}/device{number}.sock"
 
+    def _offers(self):
+        """The scripted devices of the topology: what each is told, and the size of its queues,
+        which is not its own to say."""
+        for offer in self._topology["offers"]:
+            words = offer.split(",") if offer else []
+            sizes = [word for word in words if word.startswith("size=")]
+            yield ([word for word in words if word not in sizes],
+                   sizes[0].removeprefix("size=") if sizes else QUEUE_SIZE)
+
     def _start_scripted(self):
         command = ["build/scripted/rvsock-scripted", "--scenarios=tests/scripted/scenarios"]
-        command += [f"--device={self._socket(number)}" + (
-            f",{offer}" if offer and not offer.startswith("size=") else "")
-                    for number, offer in enumerate(self._topology["offers"])]
+        command += [f"--device={','.join([self._socket(number), *words])}"
+                    for number, (words, _) in enumerate(self._offers())]
         device = self._spawn("device", command)
         self._wait_for(device, "rvsock-scripted",
                        lambda: "ready" in (self._logs / "device.log").read_text())

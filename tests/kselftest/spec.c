@@ -4,7 +4,7 @@
  * docs/behaviour.md ("The wire"). The device's part of each is in
  * tests/scripted/scenarios/spec.scenario.
  */
-#include "scripted.h"
+#include "wire.h"
 
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -482,6 +482,42 @@ TEST_F(wire, spec_29_transport_reset_ends_every_connection)
 	close(connecting.fd);
 }
 
+/* Sleeps in recv() until the connection is reset, and has another one at once. */
+static ssize_t call_renew(struct caller *caller)
+{
+	uint8_t byte;
+
+	if (recv(caller->fd, &byte, 1, 0) != -1 || errno != ECONNRESET)
+		return -1;
+	close(caller->fd);
+	caller->fd = vsock_connected(PORT_ECHO);
+	return caller->fd;
+}
+
+/* While the others are still being ended, a connection that is new is left alone. */
+TEST_F(wire, spec_29_transport_reset_leaves_later_connections)
+{
+	struct caller callers[24];
+
+	for (size_t i = 0; i < ARRAY_SIZE(callers); i++) {
+		callers[i] = (struct caller){ .call = call_renew };
+		callers[i].fd = vsock_connected(PORT_ECHO);
+		ASSERT_LE(0, callers[i].fd);
+		ASSERT_TRUE(caller_start(&callers[i]));
+	}
+	PLAY();
+	RENEW_LIVE();
+	for (size_t i = 0; i < ARRAY_SIZE(callers); i++) {
+		ASSERT_TRUE(caller_join(&callers[i]));
+		ASSERT_LE(0, callers[i].result);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(callers); i++) {
+		EXPECT_TRUE(echoes(callers[i].fd))
+			TH_LOG("the connection of %zu: %s", i, strerror(errno));
+		close(callers[i].fd);
+	}
+}
+
 /* Who sleeps in accept() sleeps on, until somebody connects by the new CID. */
 TEST_F(wire, spec_30_transport_reset_keeps_listeners)
 {
@@ -503,164 +539,6 @@ TEST_F(wire, spec_30_transport_reset_keeps_listeners)
 	RENEW_LIVE();
 	close(caller.result);
 	close(caller.fd);
-}
-
-/*
- * The devices behind the first one, each with other features, another CID or queues of
- * another size; the driver is given one of them, and then the first one again.
- */
-FIXTURE(offer)
-{
-	bool bound;
-};
-
-FIXTURE_VARIANT(offer)
-{
-	const char *device;
-	/* Whether the driver takes it, and what a socket of each type gets then. */
-	bool taken;
-	int stream, seqpacket;
-	/* The features that are agreed on, of the device's own three. */
-	const char *features;
-};
-
-FIXTURE_VARIANT_ADD(offer, spec_03_everything)
-{
-	.device = "virtio0", .taken = true, .features = "111",
-};
-
-FIXTURE_VARIANT_ADD(offer, spec_04_nothing)
-{
-	.device = "virtio1", .taken = true, .features = "000", .seqpacket = ESOCKTNOSUPPORT,
-};
-
-FIXTURE_VARIANT_ADD(offer, spec_02_only_stream)
-{
-	.device = "virtio2", .taken = true, .features = "100", .seqpacket = ESOCKTNOSUPPORT,
-};
-
-FIXTURE_VARIANT_ADD(offer, spec_05_only_seqpacket)
-{
-	.device = "virtio3", .taken = true, .features = "010",
-};
-
-FIXTURE_VARIANT_ADD(offer, spec_02_stream_and_seqpacket)
-{
-	.device = "virtio4", .taken = true, .features = "110",
-};
-
-FIXTURE_VARIANT_ADD(offer, spec_06_no_type_at_all)
-{
-	.device = "virtio5",
-};
-
-FIXTURE_VARIANT_ADD(offer, spec_02_stream_by_name)
-{
-	.device = "virtio6", .taken = true, .features = "101", .seqpacket = ESOCKTNOSUPPORT,
-};
-
-FIXTURE_VARIANT_ADD(offer, spec_06_seqpacket_and_no_stream)
-{
-	.device = "virtio7", .taken = true, .features = "011", .stream = ESOCKTNOSUPPORT,
-};
-
-FIXTURE_VARIANT_ADD(offer, spec_07_cid_of_its_own)
-{
-	.device = "virtio8", .taken = true, .features = "111",
-};
-
-FIXTURE_VARIANT_ADD(offer, spec_07_upper_half_is_reserved)
-{
-	.device = "virtio9",
-};
-
-FIXTURE_VARIANT_ADD(offer, spec_08_cid_0)
-{
-	.device = "virtio10",
-};
-
-FIXTURE_VARIANT_ADD(offer, spec_08_cid_1)
-{
-	.device = "virtio11",
-};
-
-FIXTURE_VARIANT_ADD(offer, spec_08_cid_2)
-{
-	.device = "virtio12",
-};
-
-FIXTURE_VARIANT_ADD(offer, spec_08_largest_cid)
-{
-	.device = "virtio13",
-};
-
-FIXTURE_VARIANT_ADD(offer, spec_08_largest_cid_of_64_bits)
-{
-	.device = "virtio14",
-};
-
-FIXTURE_VARIANT_ADD(offer, queues_of_1)
-{
-	.device = "virtio15", .taken = true, .features = "111",
-};
-
-FIXTURE_VARIANT_ADD(offer, queues_of_2)
-{
-	.device = "virtio16", .taken = true, .features = "111",
-};
-
-FIXTURE_VARIANT_ADD(offer, queues_of_1024)
-{
-	.device = "virtio17", .taken = true, .features = "111",
-};
-
-FIXTURE_SETUP(offer)
-{
-	ASSERT_TRUE(driver_unbind(DEVICE));
-	self->bound = driver_bind(variant->device);
-}
-
-FIXTURE_TEARDOWN(offer)
-{
-	if (self->bound)
-		EXPECT_TRUE(driver_unbind(variant->device));
-	EXPECT_TRUE(driver_bind(DEVICE));
-}
-
-/* What connecting to the echo with a socket of @type gives: 0 if data come back. */
-static int try_echo(int type)
-{
-	int fd = socket(vsock_family(), type, 0), result = 0;
-
-	if (fd < 0)
-		return errno;
-	if (vsock_connect(fd, VMADDR_CID_HOST, PORT_ECHO))
-		result = errno;
-	for (int i = 0; i < 20 && !result; i++)
-		result = echoes(fd) ? 0 : EIO;
-	close(fd);
-	return result;
-}
-
-TEST_F(offer, is_judged)
-{
-	char path[64], features[80] = "";
-	FILE *file;
-
-	ASSERT_EQ(variant->taken, self->bound);
-	if (!variant->taken) {
-		EXPECT_EQ(ENODEV, try_echo(SOCK_STREAM));
-		return;
-	}
-	EXPECT_EQ(variant->stream, try_echo(SOCK_STREAM));
-	EXPECT_EQ(variant->seqpacket, try_echo(SOCK_SEQPACKET));
-	snprintf(path, sizeof(path), DEVICES "%s/features", variant->device);
-	file = fopen(path, "r");
-	ASSERT_NE(NULL, file);
-	ASSERT_EQ(1, fscanf(file, "%79s", features));
-	fclose(file);
-	EXPECT_EQ(0, strncmp(variant->features, features, 3))
-		TH_LOG("agreed on %.3s", features);
 }
 
 TEST_HARNESS_MAIN

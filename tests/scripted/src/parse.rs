@@ -58,31 +58,21 @@
 //! | `host: keeps buffers N` | takes receive buffers, for ever |
 //! | `host: interrupts QUEUE` | `rx`, `tx` or `event` |
 
+mod value;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{anyhow, bail, ensure, Context, Result};
 
-use crate::packet::{Field, Operation};
+use crate::packet::Field;
 use crate::rings::{EVENT, RECEIVE, TRANSMIT};
-use crate::scenario::{
-    Carried, Comparison, Expected, Line, Manner, Scenario, Sent, Step, Value, Values,
-};
+use crate::scenario::{Carried, Comparison, Expected, Line, Manner, Scenario, Sent, Step};
+use value::{absolute, field, milliseconds, operation, quoted, small, values};
 
 /// What the names of files with scenarios end with.
 const EXTENSION: &str = "scenario";
-
-/// Names for numbers, by the field in which they stand.
-const NAMES: [(Field, &str, u64); 6] = [
-    (Field::Flags, "RCV", 1),
-    (Field::Flags, "SEND", 2),
-    (Field::Flags, "EOM", 1),
-    (Field::Flags, "EOR", 2),
-    (Field::Type, "stream", 1),
-    (Field::Type, "seqpacket", 2),
-];
 
 /// Scenarios by their names.
 pub type Scenarios = BTreeMap<String, Scenario>;
@@ -323,81 +313,13 @@ fn ring(word: &str, manner: &mut Manner) -> Result<bool> {
     Ok(true)
 }
 
-/// Reads an operation: its name or its number.
-fn operation(name: &str) -> Result<Operation> {
-    Operation::from_name(name)
-        .or_else(|| name.parse().ok().map(Operation))
-        .with_context(|| format!("'{name}' is neither a step nor an operation"))
-}
-
-/// Reads a field's name.
-fn field(name: &str) -> Result<Field> {
-    Field::from_name(name).with_context(|| format!("packets have no field '{name}'"))
-}
-
-/// Reads the values of a field.
-fn values(field: Field, text: &str) -> Result<Values> {
-    if let Some(first) = text.strip_suffix("..") {
-        return Ok(Values::From(absolute(field, first)?));
-    }
-    let value = |word: &str| {
-        Ok(match word.as_bytes().first() {
-            Some(b'+' | b'-') => Value::Relative(
-                word.parse()
-                    .with_context(|| format!("'{word}' is not a number"))?,
-            ),
-            _ => Value::Absolute(absolute(field, word)?),
-        })
-    };
-    Ok(Values::Each(
-        text.split(',').map(value).collect::<Result<_>>()?,
-    ))
-}
-
-/// Reads a number that a field can hold.
-fn absolute(field: Field, text: &str) -> Result<u64> {
-    let mut number = 0;
-    for part in text.split('|') {
-        let named = NAMES
-            .iter()
-            .find(|(of, name, _)| *of == field && *name == part);
-        number |= match (named, part) {
-            (Some((_, _, value)), _) => *value,
-            (None, "max") => field.max(),
-            (None, "max-1") => field.max() - 1,
-            (None, _) => match part.strip_prefix("0x") {
-                Some(digits) => u64::from_str_radix(digits, 16).ok(),
-                None => part.parse().ok(),
-            }
-            .with_context(|| format!("'{part}' is not a number"))?,
-        };
-    }
-    ensure!(
-        number <= field.max(),
-        "'{text}' is more than the field can hold"
-    );
-    Ok(number)
-}
-
-/// Reads a number of 32 bits.
-fn small(text: &str) -> Result<u32> {
-    Ok(absolute(Field::Length, text)? as u32)
-}
-
-/// Reads a time in milliseconds.
-fn milliseconds(text: &str) -> Result<Duration> {
-    Ok(Duration::from_millis(small(text)?.into()))
-}
-
-/// What stands in quotes; `None` if the word does not.
-fn quoted(word: &str) -> Option<Vec<u8>> {
-    let inner = word.strip_prefix('"')?.strip_suffix('"')?;
-    Some(inner.as_bytes().to_vec())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::packet::Operation;
+    use crate::scenario::{Value, Values};
 
     fn parsed(text: &str) -> Result<Scenarios> {
         let mut scenarios = Scenarios::new();

@@ -3,6 +3,9 @@
 //! The thread that plays: it takes what the guest sends, hands it to the services or to the
 //! scenario, and goes through that step by step.
 
+mod expect;
+mod send;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io::{self, Write};
@@ -15,19 +18,13 @@ use anyhow::{bail, ensure, Context, Result};
 
 use crate::device::Signal;
 use crate::live::{Asked, Live, Ports, BOTH, BUFFER};
-use crate::packet::{Field, Header, Operation, Packet, HOST_CID, STREAM};
+use crate::packet::{Header, Operation, Packet, HOST_CID};
 use crate::parse::Scenarios;
 use crate::rings::{Rings, EVENT, RECEIVE, TRANSMIT};
-use crate::scenario::{pattern, Carried, Comparison, Expected, Line, Manner, Sent, Step};
+use crate::scenario::{Line, Manner, Step};
 
 /// How long the guest may take for a step.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long a queue does not change before it counts as full.
-const SETTLED: Duration = Duration::from_millis(200);
-
-/// Port of the host for connections that a scenario opens without saying from where.
-const FIRST_PORT: u32 = 7000;
 
 /// A connection of a scenario.
 #[derive(Debug)]
@@ -348,140 +345,6 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits for the packets of a step, each the next one of its connection.
-    fn expect(&mut self, expected: &Expected) -> Result<()> {
-        for number in 0..expected.times {
-            let packet = self.next(expected, number)?;
-            self.take_note(&expected.connection, &packet)?;
-            let truth = self.truth(&expected.connection)?;
-            if packet.header.operation != expected.operation {
-                bail!(
-                    "{} was expected, and the guest has sent {packet}",
-                    expected.operation
-                );
-            }
-            for (field, comparison, values) in &expected.checks {
-                let found = packet.header.get(*field);
-                let value = values.nth(number, *field, truth.get(*field));
-                let good = match comparison {
-                    Comparison::Equal => found == value,
-                    Comparison::AtLeast => found >= value,
-                    Comparison::AtMost => found <= value,
-                };
-                ensure!(good, "{field:?} is {found}, not {value}: {packet}");
-            }
-            if let Some(payload) = &expected.payload {
-                ensure!(
-                    packet.payload == *payload,
-                    "the payload is '{}', not '{}'",
-                    String::from_utf8_lossy(&packet.payload),
-                    String::from_utf8_lossy(payload)
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// The next packet of the connection of a step; those about credit alone are passed by, unless
-    /// it is they that are expected.
-    fn next(&mut self, expected: &Expected, number: u32) -> Result<Packet> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let found = self.queue.iter().position(|packet| {
-                self.belongs(packet, expected, number)
-                    && (packet.header.operation == expected.operation || !may_be_skipped(packet))
-            });
-            if let Some(packet) = found.and_then(|found| self.queue.remove(found)) {
-                return Ok(packet);
-            }
-            if !self.pump(Some(deadline))? {
-                match self.queue.iter().find(|one| !may_be_skipped(one)) {
-                    Some(other) => bail!(
-                        "{} did not come within {PATIENCE:?}, but {other}",
-                        expected.operation
-                    ),
-                    None => bail!("{} did not come within {PATIENCE:?}", expected.operation),
-                }
-            }
-        }
-    }
-
-    /// Whether a packet is of the connection of a step, by its ports: those that the step tells, or
-    /// those of the connection; a connection that is not there yet begins with a request.
-    fn belongs(&self, packet: &Packet, expected: &Expected, number: u32) -> bool {
-        let known = self.connections.get(&expected.connection);
-        let port = |field: Field, of_connection: Option<u32>| {
-            let told = expected.checks.iter().find(|(one, _, _)| *one == field);
-            match (told, of_connection) {
-                (Some((_, _, values)), _) => Some(values.nth(number, field, 0)),
-                (None, Some(port)) => Some(port.into()),
-                (None, None) => None,
-            }
-        };
-        let header = &packet.header;
-        let source = port(Field::SourcePort, known.map(|one| one.guest_port));
-        let destination = port(Field::DestinationPort, known.map(|one| one.host_port));
-        let ports = (header.src_port, header.dst_port);
-        let of_another =
-            known.is_none() && self.connections.values().any(|one| one.ports() == ports);
-        source.is_none_or(|port| port == u64::from(header.src_port))
-            && destination.is_none_or(|port| port == u64::from(header.dst_port))
-            && !of_another
-    }
-
-    /// Takes note of a packet of a connection, and sees that the guest keeps the rules that hold
-    /// for every packet.
-    fn take_note(&mut self, name: &str, packet: &Packet) -> Result<()> {
-        let header = &packet.header;
-        let guest = self.cid.load(Ordering::SeqCst);
-        ensure!(
-            packet.payload.len() == header.len as usize,
-            "len is not that of the payload: {packet}"
-        );
-        ensure!(
-            header.operation == Operation::PAYLOAD || header.len == 0,
-            "a payload on an operation that has none: {packet}"
-        );
-        ensure!(
-            header.src_cid == guest,
-            "the source is not the guest's CID, {guest}: {packet}"
-        );
-        if header.operation == Operation::REQUEST && !self.connections.contains_key(name) {
-            let connection = Connection::new(header.src_port, header.dst_port, header.kind);
-            self.connections.insert(name.to_owned(), connection);
-        }
-        // A reset for nobody says nothing of credit.
-        if header.operation == Operation::RESET {
-            return Ok(());
-        }
-        let connection = self.connection(name)?;
-        ensure!(header.buf_alloc > 0, "no buffer is told: {packet}");
-        ensure!(
-            header.fwd_cnt <= connection.sent,
-            "more was taken than was sent: {packet}"
-        );
-        connection.received = connection.received.wrapping_add(header.len);
-        ensure!(
-            u64::from(connection.received) <= connection.granted,
-            "it is more than the credit, {} bytes in all: {packet}",
-            connection.granted
-        );
-        let truth = self.truth(name)?;
-        for field in [
-            Field::DestinationCid,
-            Field::SourcePort,
-            Field::DestinationPort,
-            Field::Type,
-        ] {
-            ensure!(
-                header.get(field) == truth.get(field),
-                "{field:?} should be {}: {packet}",
-                truth.get(field)
-            );
-        }
-        Ok(())
-    }
-
     fn known(&self, name: &str) -> Result<&Connection> {
         let known = self.connections.get(name);
         known.with_context(|| format!("the connection '{name}' is not there"))
@@ -490,23 +353,6 @@ impl Stage {
     fn connection(&mut self, name: &str) -> Result<&mut Connection> {
         let known = self.connections.get_mut(name);
         known.with_context(|| format!("the connection '{name}' is not there"))
-    }
-
-    /// What is true in a packet of the guest.
-    fn truth(&self, name: &str) -> Result<Header> {
-        let known = self.connections.get(name);
-        Ok(Header {
-            src_cid: self.cid.load(Ordering::SeqCst),
-            dst_cid: HOST_CID,
-            src_port: known.map_or(0, |one| one.guest_port),
-            dst_port: known.map_or(0, |one| one.host_port),
-            len: 0,
-            kind: known.map_or(STREAM, |one| one.kind),
-            operation: Operation::RESET,
-            flags: 0,
-            buf_alloc: 0,
-            fwd_cnt: known.map_or(0, |one| one.sent),
-        })
     }
 
     /// What is true in a packet of the host.
@@ -524,150 +370,6 @@ impl Stage {
             fwd_cnt: connection.received,
         }
     }
-
-    /// Waits for payload of the pattern.
-    fn receive(&mut self, name: &str, bytes: u32) -> Result<()> {
-        let expected = Expected {
-            connection: name.to_owned(),
-            operation: Operation::PAYLOAD,
-            checks: Vec::new(),
-            payload: None,
-            times: 1,
-        };
-        let mut left = bytes;
-        while left > 0 {
-            let packet = self
-                .next(&expected, 0)
-                .with_context(|| format!("{left} bytes are left"))?;
-            let operation = packet.header.operation;
-            ensure!(
-                operation == Operation::PAYLOAD,
-                "payload was expected, and the guest has sent {packet}"
-            );
-            let before = self.connection(name)?.received;
-            self.take_note(name, &packet)?;
-            let pairs = (before..).zip(&packet.payload);
-            if let Some((offset, _)) = pairs.into_iter().find(|(at, byte)| pattern(*at) != **byte) {
-                bail!("the byte at {offset} is not that of the pattern");
-            }
-            left = left
-                .checked_sub(packet.header.len)
-                .with_context(|| format!("it is more than {bytes} bytes: {packet}"))?;
-        }
-        Ok(())
-    }
-
-    /// Sees that nothing comes.
-    fn silence(&mut self, time: Duration) -> Result<()> {
-        let end = Instant::now() + time;
-        loop {
-            if let Some(packet) = self.queue.iter().find(|one| !may_be_skipped(one)) {
-                bail!("the guest was to send nothing, and has sent {packet}");
-            }
-            if !self.pump(Some(end))? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Waits until the guest adds nothing to the transmit queue any more.
-    fn fill_transmission(&mut self) -> Result<()> {
-        ensure!(self.holding, "the transmit queue is not held");
-        let deadline = Instant::now() + PATIENCE;
-        let mut filled = (0, Instant::now());
-        while filled.0 == 0 || filled.1.elapsed() < SETTLED {
-            ensure!(
-                Instant::now() < deadline,
-                "the transmit queue does not fill, or not to an end"
-            );
-            self.pump(Some(Instant::now() + SETTLED / 4))?;
-            let waiting = self.rings.waiting(TRANSMIT);
-            if waiting != filled.0 {
-                filled = (waiting, Instant::now());
-            }
-        }
-        log(format_args!("{} packets fill the transmit queue", filled.0));
-        Ok(())
-    }
-
-    /// Sends the packets of a step.
-    fn send(&mut self, sent: &Sent) -> Result<()> {
-        if !self.connections.contains_key(&sent.connection) {
-            self.begin(sent);
-        }
-        for number in 0..sent.times {
-            let connection = self.known(&sent.connection)?;
-            let offset = connection.sent;
-            let mut header = self.header(connection, sent.operation);
-            if let Carried::Text(text) = &sent.payload {
-                header.len = text.len() as u32;
-            }
-            if let Carried::Pattern(bytes) = sent.payload {
-                header.len = bytes;
-            }
-            for (field, values) in &sent.fields {
-                let truth = header.get(*field);
-                header.set(*field, values.nth(number, *field, truth));
-            }
-            let payload = match &sent.payload {
-                Carried::Text(text) => text.clone(),
-                Carried::Pattern(bytes) => of_pattern(offset, *bytes),
-                Carried::AsTold => of_pattern(offset, header.len.min(BUFFER)),
-            };
-            self.deliver(&sent.connection, Packet { header, payload }, &sent.manner)?;
-        }
-        Ok(())
-    }
-
-    /// Notes the connection that the first packet of the host belongs to.
-    fn begin(&mut self, sent: &Sent) {
-        let told = |field: Field, otherwise: u32| {
-            let told = sent.fields.iter().find(|(one, _)| *one == field);
-            told.map_or(otherwise, |(_, values)| {
-                values.nth(0, field, otherwise.into()) as u32
-            })
-        };
-        let host_port = told(
-            Field::SourcePort,
-            FIRST_PORT + self.connections.len() as u32,
-        );
-        let guest_port = told(Field::DestinationPort, 0);
-        let kind = told(Field::Type, STREAM.into()) as u16;
-        let connection = Connection::new(guest_port, host_port, kind);
-        self.connections.insert(sent.connection.clone(), connection);
-    }
-
-    /// Sends payload of the pattern.
-    fn send_bytes(&mut self, name: &str, bytes: u32, each: u32) -> Result<()> {
-        let mut left = bytes;
-        while left > 0 {
-            let connection = self.known(name)?;
-            let len = left.min(each);
-            let payload = of_pattern(connection.sent, len);
-            let header = Header {
-                len,
-                ..self.header(connection, Operation::PAYLOAD)
-            };
-            self.deliver(name, Packet { header, payload }, &Manner::default())?;
-            left -= len;
-        }
-        Ok(())
-    }
-
-    /// Sends a packet, and takes note of it as the guest would.
-    fn deliver(&mut self, name: &str, packet: Packet, manner: &Manner) -> Result<()> {
-        log(format_args!("host {packet}"));
-        let connection = self.connection(name)?;
-        let header = &packet.header;
-        if header.operation == Operation::PAYLOAD {
-            connection.sent = connection.sent.wrapping_add(packet.payload.len() as u32);
-        }
-        // What was sent may be told of only when it is sent; what was taken not before it came.
-        let taken = header.fwd_cnt.min(connection.received);
-        let granted = u64::from(taken) + u64::from(header.buf_alloc);
-        connection.granted = connection.granted.max(granted);
-        self.put(RECEIVE, &packet.encode(), manner)
-    }
 }
 
 /// Whether nothing is said if a packet is not expected.
@@ -678,13 +380,6 @@ fn may_be_skipped(packet: &Packet) -> bool {
 /// Whether it is the end of a program's part, which may come before that of the scenario.
 fn is_close(packet: &Packet) -> bool {
     packet.header.operation == Operation::SHUTDOWN && packet.header.flags == BOTH
-}
-
-/// So many bytes of the pattern.
-fn of_pattern(offset: u32, bytes: u32) -> Vec<u8> {
-    (0..bytes)
-        .map(|at| pattern(offset.wrapping_add(at)))
-        .collect()
 }
 
 /// Writes a line to the log.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Reads the table of docs/behaviour.md and checks it: each row has tests and a fault that
-are there, and after a run each of its tests that should have run has passed."""
+"""Reads the tables of docs/behaviour.md and docs/virtio.md and checks them: each row has tests
+that are there, in the first a fault as well, and after a run each of its tests that should have
+run has passed."""
 
 import dataclasses
 import pathlib
@@ -9,6 +10,9 @@ import tomllib
 
 CLONE = pathlib.Path(__file__).resolve().parent.parent
 TABLE = "docs/behaviour.md"
+# The rules of the virtio specification by their numbers, and what a hostile host does.
+CHECKLIST = "docs/virtio.md"
+RULES = 30
 TEST = re.compile(r"^TEST(?:_F(?:_TIMEOUT)?)?\((?:(\w+),\s*)?(\w+)", re.MULTILINE)
 # Those of a Cargo package of the host's, by the name of its directory in tests/. They are
 # named by the path of their module.
@@ -19,22 +23,40 @@ VARIANT = re.compile(r"^FIXTURE_VARIANT_ADD\((\w+),\s*(\w+)\)", re.MULTILINE)
 
 @dataclasses.dataclass
 class Row:
-    """A behaviour, its tests as SUITE:TEST, and the fault that breaks it."""
+    """A behaviour, its tests as SUITE:TEST, and the fault that breaks it; None in a table
+    without faults."""
     name: str
     tests: list
-    fault: str
+    fault: str | None
+
+
+def lines(table):
+    """The cells of the lines of a file's tables."""
+    for line in (CLONE / table).read_text().splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        head = cells[:1] in (["id"], ["rule"]) or set("".join(cells)) <= set("-")
+        if line.startswith("|") and not head:
+            yield cells
 
 
 def rows():
     """The rows of the table; a line of it that is none gives an empty row."""
     found = []
-    for line in (CLONE / TABLE).read_text().splitlines():
-        cells = [cell.strip() for cell in line.split("|")[1:-1]]
-        if not line.startswith("|") or cells[:1] == ["id"] or set("".join(cells)) <= set("-"):
-            continue
+    for cells in lines(TABLE):
         cells += [""] * (4 - len(cells))
         found.append(Row(cells[0], cells[2].split(), cells[3]))
     return found
+
+
+def checklist():
+    """The rows of the checklist: rules have numbers, a hostile host's doings names."""
+    return [Row(cells[0], cells[-1].split(), None) for cells in lines(CHECKLIST)]
+
+
+def missing(names):
+    """The rules of the specification that are not among the names of rows."""
+    found = set(names)
+    return [rule for rule in range(1, RULES + 1) if str(rule) not in found]
 
 
 def source(suite):
@@ -104,6 +126,11 @@ def mistakes(row, suites, faults):
         names = tests_of(suites[suite])
         if names is not None and name not in names:
             yield f"{suite} has no test '{name}'"
+    if row.name.isdigit() and not any(re.search(rf"spec_0*{row.name}_", test)
+                                      for test in row.tests):
+        yield f"no test of the rule has spec_{row.name} in its name"
+    if row.fault is None:
+        return
     if row.fault not in faults:
         yield f"there is no fault '{row.fault}' in tests/faults.toml"
     elif not set(faults[row.fault]["seen"]) & set(row.tests):
@@ -119,10 +146,10 @@ def unheld(row, passed):
 
 
 def check(passed, fail):
-    """Checks the table; gives how many rows are good, and tells `fail` of the others.
+    """Checks the tables; gives how many rows are good, and tells `fail` of the others.
     `passed` has the names of the tests that passed, by suite, for each that was to run."""
     suites, faults = read_suites(), read_faults()
-    good, table = 0, rows()
+    good, table = 0, rows() + checklist()
     names = [row.name for row in table]
     for row in table:
         wrong = [*mistakes(row, suites, faults), *unheld(row, passed)]
@@ -134,6 +161,8 @@ def check(passed, fail):
             good += 1
     for fault in set(faults) - {row.fault for row in table}:
         fail(f"no row of {TABLE} has the fault '{fault}'")
-    if not table:
+    for rule in missing(names):
+        fail(f"{CHECKLIST} has no row for rule {rule} of the specification")
+    if not rows():
         fail(f"{TABLE} has no rows")
     return good

@@ -9,6 +9,7 @@ import tempfile
 
 CLONE = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CLONE / "qemu"))
+import behaviour  # noqa: E402
 import guest  # noqa: E402
 import results  # noqa: E402
 import run_detectors  # noqa: E402
@@ -82,6 +83,12 @@ def untried(of_rvsock, of_c=None):
     return judged.suites()[0].failed
 
 
+def wrong(rule, *tests):
+    """How much is wrong with a row of the checklist that has this number and these tests."""
+    row = behaviour.Row(rule, list(tests), None)
+    return len([*behaviour.mistakes(row, behaviour.read_suites(), {})])
+
+
 def cases(directory):
     """Each test: its name, and whether it is good."""
     for name, line in FAULTS.items():
@@ -112,6 +119,13 @@ def cases(directory):
     yield "untried.skipped_with_c_too", untried(skipped, skipped) == 0
     yield "untried.c_did_not_run", untried(skipped) == 1
     yield "untried.no_transports", untried(["# near end: No transports detected"], []) == 1
+
+    yield "rule.with_its_number", not wrong("15", "spec:wire.spec_15_connections_are_told_apart")
+    yield "rule.without_a_test", wrong("15") == 2
+    yield "rule.with_another_number", wrong("5", "spec:wire.spec_15_connections_are_told_apart") == 1
+    yield "rule.test_that_is_not_there", wrong("15", "spec:wire.spec_15_nothing") == 1
+    yield "rule.missing", behaviour.missing(["1", "wire-1", *map(str, range(3, 31))]) == [2]
+    yield "rule.none_missing", not behaviour.missing(row.name for row in behaviour.checklist())
 
 
 def main():

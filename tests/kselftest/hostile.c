@@ -148,6 +148,30 @@ TEST_F(wire, no_answer_to_a_request)
 	close(fd);
 }
 
+TEST_F(wire, packets_for_a_closing_connection)
+{
+	struct dropped shutdown = dropped("dropped_shutdown");
+	struct dropped state = dropped("dropped_state");
+	struct dropped nobody = dropped("dropped_no_socket");
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	close(fd);
+	EXPECT_DROPPED(3, shutdown);
+	EXPECT_DROPPED(2, state);
+	/* It waits, and then it is over. */
+	EXPECT_EQ(2, live_sockets());
+	EXPECT_EQ(1, sockets_become(1));
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	close(fd);
+	EXPECT_DROPPED(3, state);
+	EXPECT_DROPPED(1, nobody);
+	EXPECT_EQ(1, sockets_become(1));
+}
+
 TEST_F(wire, more_than_was_granted)
 {
 	struct dropped credit = dropped("dropped_credit");
@@ -420,6 +444,23 @@ TEST_F(wire, payload_before_accept)
 	close(listener);
 }
 
+TEST_F(wire, half_open_for_ever)
+{
+	int listener = listen_here(1), fd = vsock_stream(0);
+
+	ASSERT_LE(0, listener);
+	PLAY();
+	ASSERT_EQ(0, set_connect_timeout(fd, 500));
+	EXPECT_EQ(-1, vsock_connect(fd, VMADDR_CID_HOST, PORT_STAGE));
+	EXPECT_EQ(ETIMEDOUT, errno);
+	close(fd);
+	fd = accepted(listener);
+	ASSERT_LE(0, fd);
+	close(fd);
+	close(listener);
+	EXPECT_EQ(1, sockets_become(1));
+}
+
 TEST_F(wire, shutdowns_in_every_order)
 {
 	int fds[3];
@@ -436,6 +477,64 @@ TEST_F(wire, shutdowns_in_every_order)
 		EXPECT_EQ(EPIPE, errno);
 		close(fds[i]);
 	}
+}
+
+static ssize_t call_connect_stage(struct caller *caller)
+{
+	return vsock_connect(caller->fd, VMADDR_CID_HOST, PORT_STAGE);
+}
+
+TEST_F(wire, another_cid_amid_everything)
+{
+	struct caller reader = { .call = call_recv, .len = 1000, .flags = MSG_WAITALL };
+	struct caller sender = { .call = call_send, .len = 1000 };
+	struct caller connecting = { .call = call_connect_stage };
+	struct caller acceptor = { .call = call_accept };
+	uint8_t data[1000], pattern[1000];
+	struct sockaddr_vm address;
+	socklen_t len = sizeof(address);
+
+	pattern_fill(pattern, sizeof(pattern), 0);
+	reader.data = data;
+	sender.data = pattern;
+	acceptor.fd = listen_here(1);
+	ASSERT_LE(0, acceptor.fd);
+	ASSERT_TRUE(caller_start(&acceptor));
+	PLAY();
+	reader.fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, reader.fd);
+	ASSERT_TRUE(caller_start(&reader));
+	sender.fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, sender.fd);
+	ASSERT_TRUE(caller_start(&sender));
+	connecting.fd = vsock_stream(0);
+	ASSERT_EQ(0, set_connect_timeout(connecting.fd, PATIENCE_MS));
+	ASSERT_TRUE(caller_start(&connecting));
+
+	ASSERT_TRUE(caller_join(&reader));
+	EXPECT_EQ(-1, reader.result);
+	EXPECT_EQ(ECONNRESET, reader.error);
+	ASSERT_TRUE(caller_join(&sender));
+	EXPECT_EQ(100, sender.result);
+	ASSERT_TRUE(caller_join(&connecting));
+	EXPECT_EQ(-1, connecting.result);
+	EXPECT_EQ(ECONNRESET, connecting.error);
+	EXPECT_EQ(POLLERR | POLLHUP, poll_for(sender.fd, 0, 0));
+	RENEW_LIVE();
+
+	ASSERT_TRUE(caller_join(&acceptor));
+	ASSERT_LE(0, acceptor.result);
+	ASSERT_EQ(0, getsockname(acceptor.result, (struct sockaddr *)&address, &len));
+	EXPECT_EQ(77, address.svm_cid);
+	ASSERT_SEND(acceptor.result, "accepted");
+	set_timeout(acceptor.result, SO_RCVTIMEO, PATIENCE_MS);
+	EXPECT_FAILED(acceptor.result, ECONNRESET);
+	RENEW_LIVE();
+	close(acceptor.result);
+	close(acceptor.fd);
+	close(reader.fd);
+	close(sender.fd);
+	close(connecting.fd);
 }
 
 TEST_F(wire, flood_of_transport_resets)

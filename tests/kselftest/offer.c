@@ -20,8 +20,9 @@ FIXTURE_VARIANT(offer)
 	/* Whether the driver takes it, and what a socket of each type gets then. */
 	bool taken;
 	int stream, seqpacket;
-	/* The features that are agreed on, of the device's own three. */
+	/* The features that are agreed on, of the device's own three, and of those of its rings. */
 	const char *features;
+	const char *rings;
 };
 
 FIXTURE_VARIANT_ADD(offer, spec_03_everything)
@@ -114,6 +115,22 @@ FIXTURE_VARIANT_ADD(offer, queues_of_1024)
 	.device = "virtio17", .taken = true, .features = "111",
 };
 
+/* In one descriptor after the other, and with an interrupt for each packet. */
+FIXTURE_VARIANT_ADD(offer, rings_without_features)
+{
+	.device = "virtio18", .taken = true, .features = "111", .rings = "00",
+};
+
+FIXTURE_VARIANT_ADD(offer, rings_without_indirect_descriptors)
+{
+	.device = "virtio19", .taken = true, .features = "111", .rings = "01",
+};
+
+FIXTURE_VARIANT_ADD(offer, rings_without_event_index)
+{
+	.device = "virtio20", .taken = true, .features = "111", .rings = "10",
+};
+
 FIXTURE_SETUP(offer)
 {
 	ASSERT_TRUE(driver_unbind(DEVICE));
@@ -161,6 +178,9 @@ TEST_F(offer, is_judged)
 	fclose(file);
 	EXPECT_EQ(0, strncmp(variant->features, features, 3))
 		TH_LOG("agreed on %.3s", features);
+	/* Indirect descriptors and the event index. */
+	EXPECT_EQ(0, strncmp(variant->rings ?: "11", features + 28, 2))
+		TH_LOG("agreed on %.2s for the rings", features + 28);
 }
 
 TEST_HARNESS_MAIN

@@ -27,14 +27,38 @@ const GUEST_CID: u64 = 3;
 /// Features of the socket device by their names; source: virtio specification, 5.10.3.
 const FEATURES: [(&str, u64); 3] = [("stream", 0), ("seqpacket", 1), ("no-implied-stream", 2)];
 
-/// A device that is asked for on the command line: `SOCKET[,features=A+B][,cid=N]`. Without
-/// features it offers all of them; `features=` offers none.
+/// Features of every device that change how its rings are used.
+const RING_FEATURES: [(&str, u64); 2] = [
+    ("event-idx", VIRTIO_RING_F_EVENT_IDX as u64),
+    ("indirect", VIRTIO_RING_F_INDIRECT_DESC as u64),
+];
+
+/// All of these features, as bits.
+fn all(known: &[(&str, u64)]) -> u64 {
+    known.iter().fold(0, |bits, (_, bit)| bits | (1 << bit))
+}
+
+/// Those with these names.
+fn named(names: &str, known: &[(&str, u64)]) -> Result<u64> {
+    let mut bits = 0;
+    for name in names.split('+').filter(|name| !name.is_empty()) {
+        let found = known.iter().find(|(other, _)| *other == name);
+        let (_, bit) = found.with_context(|| format!("there is no feature '{name}'"))?;
+        bits |= 1 << bit;
+    }
+    Ok(bits)
+}
+
+/// A device that is asked for on the command line: `SOCKET[,features=A+B][,rings=A+B][,cid=N]`.
+/// Without them it offers all; `features=` and `rings=` offer none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// Where it listens for the virtual machine.
     pub socket: PathBuf,
     /// The bits of its own features.
     pub features: u64,
+    /// Those of its rings.
+    pub rings: u64,
     /// What stands in its configuration space.
     pub cid: u64,
 }
@@ -46,23 +70,16 @@ impl FromStr for Wanted {
         let mut parts = text.split(',');
         let mut wanted = Wanted {
             socket: parts.next().unwrap_or_default().into(),
-            features: FEATURES.iter().fold(0, |bits, (_, bit)| bits | (1 << bit)),
+            features: all(&FEATURES),
+            rings: all(&RING_FEATURES),
             cid: GUEST_CID,
         };
         for part in parts {
             match part.split_once('=') {
-                Some(("features", names)) => {
-                    wanted.features = 0;
-                    for name in names.split('+').filter(|name| !name.is_empty()) {
-                        let (_, bit) = FEATURES
-                            .iter()
-                            .find(|(known, _)| *known == name)
-                            .with_context(|| format!("there is no feature '{name}'"))?;
-                        wanted.features |= 1 << bit;
-                    }
-                }
+                Some(("features", names)) => wanted.features = named(names, &FEATURES)?,
+                Some(("rings", names)) => wanted.rings = named(names, &RING_FEATURES)?,
                 Some(("cid", cid)) => wanted.cid = cid.parse().context("a CID is a number")?,
-                _ => bail!("'{part}' is neither features=… nor cid=…"),
+                _ => bail!("'{part}' is none of features=…, rings=… and cid=…"),
             }
         }
         Ok(wanted)
@@ -123,8 +140,6 @@ impl VhostUserBackend for Device {
     fn features(&self) -> u64 {
         self.features
             | (1 << VIRTIO_F_VERSION_1)
-            | (1 << VIRTIO_RING_F_EVENT_IDX)
-            | (1 << VIRTIO_RING_F_INDIRECT_DESC)
             | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
     }
 
@@ -180,6 +195,9 @@ mod tests {
     fn devices_of_the_command_line() -> Result<()> {
         let plain: Wanted = "/a.sock".parse()?;
         assert_eq!((plain.features, plain.cid), (7, 3));
+        assert_eq!(plain.rings, (1 << 28) | (1 << 29));
+        let bare: Wanted = "/a.sock,rings=".parse()?;
+        assert_eq!((bare.features, bare.rings), (7, 0));
         let other: Wanted = "a,features=seqpacket+no-implied-stream,cid=4294967299".parse()?;
         assert_eq!((other.features, other.cid), (6, 4_294_967_299));
         let none: Wanted = "a,features=".parse()?;

@@ -47,10 +47,11 @@ struct Options {
     scenarios: PathBuf,
 
     /// A device: where it listens for the virtual machine, the features of its own that it offers
-    /// (stream, seqpacket, no-implied-stream; all of them unless said), the guest's CID (3).
+    /// (stream, seqpacket, no-implied-stream), those of its rings (event-idx, indirect), all of them
+    /// unless said, and the guest's CID (3).
     #[arg(
         long = "device",
-        value_name = "SOCKET[,features=A+B][,cid=N]",
+        value_name = "SOCKET[,features=A+B][,rings=A+B][,cid=N]",
         required = true
     )]
     devices: Vec<Wanted>,
@@ -79,7 +80,12 @@ fn serve(listener: Listener, wanted: &Wanted, scenarios: Arc<Scenarios>) -> Resu
     let rings = Arc::new(Rings::new(memory.clone()));
     let cid = Arc::new(AtomicU64::new(wanted.cid));
     let (tell, signals) = mpsc::channel();
-    let device = Device::new(wanted.features, Arc::clone(&cid), Arc::clone(&rings), tell);
+    let device = Device::new(
+        wanted.features | wanted.rings,
+        Arc::clone(&cid),
+        Arc::clone(&rings),
+        tell,
+    );
     let mut daemon = VhostUserDaemon::new("vsock".to_owned(), Arc::new(device), memory)
         .map_err(|error| anyhow!("{error}"))?;
     daemon.start(listener).map_err(|error| anyhow!("{error}"))?;

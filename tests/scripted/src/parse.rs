@@ -48,6 +48,7 @@
 //! | `guest: bytes N` | payload of the pattern, in packets as the guest likes |
 //! | `guest: silence MS` | nothing but updates of credit and requests for it |
 //! | `guest: anything MS` | whatever comes in this time is good |
+//! | `guest: begins` | a driver takes the device into use, the event queue before the receive queue |
 //! | `guest: fills transmission` | the queue that is held takes no more |
 //! | `guest: event buffers N` | so many at least are in the event queue |
 //! | `host: bytes N by M` | payload of the pattern, in packets of M |
@@ -188,6 +189,7 @@ fn guest(connection: &str, words: &[&str]) -> Result<Step> {
         },
         ["silence", time] => Step::Silence(milliseconds(time)?),
         ["anything", time] => Step::Anything(milliseconds(time)?),
+        ["begins"] => Step::Begin,
         ["fills", "transmission"] => Step::FillTransmission,
         ["event", "buffers", count] => Step::EventBuffers(small(count)?.try_into()?),
         [operation, rest @ ..] => Step::Expect(expected(connection, operation, rest)?),

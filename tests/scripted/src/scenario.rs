@@ -42,6 +42,8 @@ pub enum Step {
     Anything(Duration),
     /// The guest has put so many packets into the held transmit queue as it takes.
     FillTransmission,
+    /// A driver takes the device into use, and fills the event queue before the receive queue.
+    Begin,
     /// The guest has at least so many buffers in the event queue.
     EventBuffers(u16),
     /// The device sends these packets.

@@ -70,6 +70,8 @@ pub struct Stage {
     queue: VecDeque<Packet>,
     connections: BTreeMap<String, Connection>,
     playing: bool,
+    /// Whether a driver has begun since the scenario did.
+    begun: bool,
     holding: bool,
     waiting: Vec<Ports>,
     verdict: String,
@@ -93,6 +95,7 @@ impl Stage {
             queue: VecDeque::new(),
             connections: BTreeMap::new(),
             playing: false,
+            begun: false,
             holding: false,
             waiting: Vec::new(),
             verdict: "nothing was played".to_owned(),
@@ -132,6 +135,7 @@ impl Stage {
         self.queue.clear();
         self.connections.clear();
         self.playing = true;
+        self.begun = false;
         self.live.tell(whom, "playing");
         self.verdict = match self.flush().and_then(|()| self.play_steps(&scenario.steps)) {
             Ok(()) => "passed".to_owned(),
@@ -188,6 +192,7 @@ impl Stage {
                 }
                 self.flush()
             }
+            Step::Begin => self.begin(),
             Step::FillTransmission => self.fill_transmission(),
             Step::EventBuffers(count) => {
                 let found = self.rings.waiting(EVENT);
@@ -273,6 +278,7 @@ impl Stage {
             log(format_args!("a driver begins"));
             self.live.forget();
             self.queue.clear();
+            self.begun = true;
         }
     }
 

@@ -9,7 +9,7 @@ use anyhow::{bail, ensure, Context, Result};
 
 use super::{log, may_be_skipped, Connection, Stage, PATIENCE};
 use crate::packet::{Field, Header, Operation, Packet, HOST_CID, STREAM};
-use crate::rings::TRANSMIT;
+use crate::rings::{EVENT, RECEIVE, TRANSMIT};
 use crate::scenario::{pattern, Comparison, Expected};
 
 /// How long a queue does not change before it counts as full.
@@ -210,6 +210,24 @@ impl Stage {
                 return Ok(());
             }
         }
+    }
+
+    /// Waits until a driver has begun, and sees that the event queue has buffers when the first one
+    /// is in the receive queue.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.begun {
+            ensure!(self.pump(Some(deadline))?, "no driver has begun");
+        }
+        // Not an instant may be missed in which it is otherwise.
+        while self.rings.waiting(RECEIVE) == 0 {
+            ensure!(Instant::now() < deadline, "the receive queue is not filled");
+        }
+        ensure!(
+            self.rings.waiting(EVENT) > 0,
+            "the receive queue is filled before the event queue"
+        );
+        Ok(())
     }
 
     /// Waits until the guest adds nothing to the transmit queue any more.

@@ -17,7 +17,7 @@ impl Stage {
     /// Sends the packets of a step.
     pub(super) fn send(&mut self, sent: &Sent) -> Result<()> {
         if !self.connections.contains_key(&sent.connection) {
-            self.begin(sent);
+            self.open(sent);
         }
         for number in 0..sent.times {
             let connection = self.known(&sent.connection)?;
@@ -44,7 +44,7 @@ impl Stage {
     }
 
     /// Notes the connection that the first packet of the host belongs to.
-    fn begin(&mut self, sent: &Sent) {
+    fn open(&mut self, sent: &Sent) {
         let told = |field: Field, otherwise: u32| {
             let told = sent.fields.iter().find(|(one, _)| *one == field);
             told.map_or(otherwise, |(_, values)| {

@@ -189,6 +189,38 @@ TEST_F(wire, more_than_was_granted)
 	close(fd);
 }
 
+TEST_F(wire, flood_of_empty_messages)
+{
+	struct dropped empty = dropped("dropped_empty_messages");
+	char byte;
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_SEQPACKET, 4096);
+	ASSERT_LE(0, fd);
+	EXPECT_DROPPED(1, empty);
+	for (int i = 0; i < 512; i++)
+		ASSERT_EQ(0, recv(fd, &byte, 1, MSG_DONTWAIT));
+	EXPECT_FAILED(fd, ECONNRESET);
+	close(fd);
+}
+
+TEST_F(wire, message_without_end)
+{
+	char data[8192];
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_SEQPACKET, 4096);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, set_timeout(fd, SO_RCVTIMEO, 1000));
+	EXPECT_EQ(-1, recv(fd, data, sizeof(data), 0));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(0, poll_for(fd, POLLIN, 0));
+	close(fd);
+	EXPECT_EQ(1, sockets_become(1));
+}
+
 /* A sender of 1,000 bytes of the pattern, for whom the scenario has to make room. */
 #define SEND_ON_STAGE() do {						\
 	struct caller __caller = { .call = call_send, .len = 1000 };	\

@@ -4,8 +4,8 @@
 //!
 //! Packets cannot be handled then, and to keep each of them would let a peer that only sends
 //! small ones take any amount of memory. So everything but the payload is folded into a few
-//! fields: the order of packets matters only in that payload comes before the end of its
-//! direction, and both before a reset.
+//! fields: the order of packets matters only in that an answer to a request is the first of all,
+//! payload comes before the end of its direction, and both before a reset.
 
 use super::connection::Payload;
 use super::credit::empty_limit;
@@ -15,15 +15,19 @@ use super::reason::DropReason;
 /// The packets of one connection that wait for its socket to be released.
 #[derive(Debug, Default)]
 pub(crate) struct Deferred {
-    /// The last header; everything of it that packets of one connection share holds for all.
+    /// The first packet, if it was one that begins a connection. Kept whole, for the credit that the
+    /// peer grants with its answer must not depend on what it says later.
+    opening: Option<Header>,
+    /// The last header but that; everything of it that packets of one connection share holds for all.
     last: Option<Header>,
-    response: bool,
     payload: u32,
     /// Ends of messages without payload.
     empty_ends: u32,
     /// There was more of either than any connection takes.
     overrun: Option<DropReason>,
     credit_request: bool,
+    /// There was a packet that says nothing but its credit.
+    credit: bool,
     shutdown: Halves,
     reset: bool,
 }
@@ -34,37 +38,53 @@ impl Deferred {
     /// connection has taken out meanwhile. The sum then becomes one that no credit covers. So it
     /// does when there are more ends of messages without payload than such a buffer takes.
     ///
+    /// Behind a reset there is no connection left, so that the packet is to be answered as one for
+    /// nobody: [`DropReason::NoSocket`].
+    ///
     /// Tells whether the caller is to keep the payload.
     pub(crate) fn put(&mut self, header: &Header, limit: u32) -> Payload {
         if self.reset {
-            return Payload::Drop(DropReason::State);
+            return Payload::Drop(DropReason::NoSocket);
         }
+        let opens = matches!(header.operation, Operation::Request | Operation::Response);
+        if opens && self.is_empty() {
+            self.opening = Some(*header);
+            return Payload::Nothing;
+        }
+        // Whatever becomes of a packet, its credit holds.
+        self.last = Some(*header);
         match header.operation {
+            // Behind another packet there is no phase in which either is right.
+            Operation::Request | Operation::Response => {
+                self.credit = true;
+                return Payload::Drop(DropReason::State);
+            }
             Operation::ReadWrite if self.shutdown.send => {
                 return Payload::Drop(DropReason::Shutdown)
             }
-            Operation::ReadWrite => {
-                if let Err(reason) = self.add_payload(header, limit) {
-                    self.overrun = Some(reason);
-                    self.last = Some(*header);
-                    return Payload::Drop(reason);
-                }
+            Operation::ReadWrite if header.len > 0 || header.empty_ends > 0 => {
+                return self.put_payload(header, limit)
             }
-            Operation::Response if self.response => {
-                self.last = Some(*header);
-                return Payload::Drop(DropReason::State);
+            Operation::Shutdown if header.halves() != Halves::default() => {
+                self.shutdown = self.shutdown.union(header.halves());
             }
-            Operation::Response => self.response = true,
+            Operation::ReadWrite | Operation::Shutdown | Operation::CreditUpdate => {
+                self.credit = true;
+            }
             Operation::CreditRequest => self.credit_request = true,
-            Operation::CreditUpdate => {}
-            Operation::Shutdown => self.shutdown = self.shutdown.union(header.halves()),
             Operation::Reset => self.reset = true,
-            Operation::Request => return Payload::Drop(DropReason::State),
         }
-        self.last = Some(*header);
-        match header.operation {
-            Operation::ReadWrite if header.len > 0 || header.empty_ends > 0 => Payload::Deliver,
-            _ => Payload::Nothing,
+        Payload::Nothing
+    }
+
+    /// Puts a packet with payload aside, or with the end of a message without any.
+    fn put_payload(&mut self, header: &Header, limit: u32) -> Payload {
+        match self.add_payload(header, limit) {
+            Ok(()) => Payload::Deliver,
+            Err(reason) => {
+                self.overrun = Some(reason);
+                Payload::Drop(reason)
+            }
         }
     }
 
@@ -86,7 +106,7 @@ impl Deferred {
 
     /// Whether nothing was put aside.
     pub(crate) fn is_empty(&self) -> bool {
-        self.last.is_none()
+        self.opening.is_none() && self.last.is_none()
     }
 
     /// Takes everything out, as packets for [`Connection::packet`] in the order in which they
@@ -109,7 +129,7 @@ impl Deferred {
         let payload = when(deferred.has_payload(), Operation::ReadWrite, 0);
         let shutdown = deferred.shutdown;
         [
-            when(deferred.response, Operation::Response, 0),
+            deferred.opening,
             payload.map(|header| Header {
                 len: match deferred.overrun {
                     Some(DropReason::Credit) => u32::MAX,
@@ -127,9 +147,9 @@ impl Deferred {
                 Operation::Shutdown,
                 shutdown.to_wire(),
             ),
-            when(deferred.reset, Operation::Reset, 0),
-            // Alone, credit is carried by a packet that says nothing else.
+            // Where nothing else carries the credit.
             when(deferred.only_credit(), Operation::CreditUpdate, 0),
+            when(deferred.reset, Operation::Reset, 0),
         ]
         .into_iter()
         .flatten()
@@ -140,10 +160,9 @@ impl Deferred {
     }
 
     fn only_credit(&self) -> bool {
-        !self.response
+        self.credit
             && !self.has_payload()
             && !self.credit_request
             && self.shutdown == Halves::default()
-            && !self.reset
     }
 }

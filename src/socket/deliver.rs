@@ -90,10 +90,14 @@ impl Receiver for Context {
         let reason = match connected {
             // What was not agreed on with the device.
             _ if !device.carries(header.kind) => DropReason::Type,
-            Some(sock) if has_type(&sock) => {
-                packet(&sock, header, payload);
-                return None;
-            }
+            Some(sock) if has_type(&sock) => match packet(&sock, header, payload) {
+                Some(reason @ DropReason::NoSocket) => reason,
+                Some(reason) => {
+                    self.count_drop(reason);
+                    return None;
+                }
+                None => return None,
+            },
             Some(_) => DropReason::Type,
             None => match listener() {
                 Some(listener) if !has_type(&listener) => DropReason::Type,
@@ -183,15 +187,13 @@ impl Context {
     }
 }
 
-/// A packet for the connection of `sock` arrived. BH.
-fn packet(sock: &Sock<Vsock>, header: &Header, payload: &mut Incoming) {
+/// A packet for the connection of `sock` arrived. Returns why it was dropped, if it was:
+/// [`DropReason::NoSocket`] if the connection was reset before. BH.
+fn packet(sock: &Sock<Vsock>, header: &Header, payload: &mut Incoming) -> Option<DropReason> {
     payload.set_arrival(sock.arrival());
-    let dropped = match sock.lock_bh() {
+    match sock.lock_bh() {
         Bh::Free(mut state) => state.packet(sock, header, |queue| queue.push(header, payload)),
         Bh::Busy(mut backlog) => backlog.packet(sock, header, payload),
-    };
-    if let Some(reason) = dropped {
-        sock.shared().context.count_drop(reason);
     }
 }
 

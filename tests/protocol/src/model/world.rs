@@ -280,7 +280,7 @@ impl World {
             Payload::Nothing => assert_eq!(header.len, 0),
             // Nothing matters after a reset.
             Payload::Drop(reason) => {
-                assert_eq!(reason, DropReason::State);
+                assert_eq!(reason, DropReason::NoSocket);
                 assert!(
                     end.reset_deferred && header.len == 0,
                     "{header:?} is dropped"

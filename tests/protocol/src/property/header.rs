@@ -53,10 +53,18 @@ fn bytes() -> impl Strategy<Value = HeaderBytes> {
     )
         .prop_map(|(cids, ports_and_len, kind_and_op, rest)| {
             let mut bytes = Vec::new();
-            cids.map(|value| bytes.extend(value.to_le_bytes()));
-            ports_and_len.map(|value| bytes.extend((value as u32).to_le_bytes()));
-            kind_and_op.map(|value| bytes.extend((value as u16).to_le_bytes()));
-            rest.map(|value| bytes.extend((value as u32).to_le_bytes()));
+            bytes.extend(cids.iter().flat_map(|&value| value.to_le_bytes()));
+            bytes.extend(
+                ports_and_len
+                    .iter()
+                    .flat_map(|&value| (value as u32).to_le_bytes()),
+            );
+            bytes.extend(
+                kind_and_op
+                    .iter()
+                    .flat_map(|&value| (value as u16).to_le_bytes()),
+            );
+            bytes.extend(rest.iter().flat_map(|&value| (value as u32).to_le_bytes()));
             bytes.try_into().expect("the fields make up a header")
         })
 }

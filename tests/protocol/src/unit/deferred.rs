@@ -2,10 +2,10 @@
 
 //! What arrives while a task owns the socket.
 
-use super::{credit, established, packet};
+use super::{connecting, credit, established, packet};
 use crate::protocol::connection::{Cause, Payload, Phase};
 use crate::protocol::deferred::Deferred;
-use crate::protocol::packet::{Header, Operation};
+use crate::protocol::packet::{Control, Header, Operation};
 use crate::protocol::reason::DropReason;
 
 fn arrives(operation: Operation, flags: u32, len: u32) -> Header {
@@ -51,7 +51,11 @@ fn a_second_response_is_dropped_and_counted() {
         deferred.put(&response, 100),
         Payload::Drop(DropReason::State)
     );
-    assert_eq!(operations(&mut deferred), [Operation::Response]);
+    // The credit of the second holds, as that of any packet does.
+    assert_eq!(
+        operations(&mut deferred),
+        [Operation::Response, Operation::CreditUpdate]
+    );
 }
 
 #[test]
@@ -70,8 +74,12 @@ fn the_end_comes_after_the_payload_and_a_reset_after_all() {
         Payload::Drop(DropReason::Shutdown)
     );
     let _ = deferred.put(&arrives(Operation::Reset, 0, 0), 100);
+    // What comes behind it is for nobody.
     let later = arrives(Operation::Shutdown, 3, 0);
-    assert_eq!(deferred.put(&later, 100), Payload::Drop(DropReason::State));
+    assert_eq!(
+        deferred.put(&later, 100),
+        Payload::Drop(DropReason::NoSocket)
+    );
     let packets: Vec<_> = deferred.take().collect();
     assert_eq!(
         packets,
@@ -93,6 +101,49 @@ fn an_answer_comes_first() {
         operations(&mut deferred),
         [Operation::Response, Operation::ReadWrite]
     );
+}
+
+#[test]
+fn only_the_first_packet_can_be_an_answer() {
+    for operation in [Operation::Response, Operation::Request] {
+        let mut deferred = Deferred::default();
+        let _ = deferred.put(&arrives(Operation::CreditUpdate, 0, 0), 100);
+        assert_eq!(
+            deferred.put(&arrives(operation, 0, 0), 100),
+            Payload::Drop(DropReason::State)
+        );
+        assert_eq!(operations(&mut deferred), [Operation::CreditUpdate]);
+    }
+}
+
+#[test]
+fn a_request_as_the_answer_ends_the_attempt() {
+    let mut deferred = Deferred::default();
+    let request = arrives(Operation::Request, 0, 0);
+    assert_eq!(deferred.put(&request, 100), Payload::Nothing);
+    let mut connection = connecting(100);
+    for header in deferred.take() {
+        let disposition = connection.packet(&header);
+        assert_eq!(disposition.payload, Payload::Drop(DropReason::State));
+        assert_eq!(disposition.reply, Some(Control::Reset));
+    }
+    assert_eq!(connection.phase(), Phase::Closed(Cause::Protocol));
+}
+
+#[test]
+fn a_lie_behind_an_answer_leaves_its_credit() {
+    let mut deferred = Deferred::default();
+    let response = packet(Operation::Response, 0, 0, credit(700, 0));
+    let _ = deferred.put(&response, 100);
+    // Nothing was sent that the peer could have taken out of its buffer.
+    let lie = packet(Operation::CreditUpdate, 0, 0, credit(700, 5));
+    let _ = deferred.put(&lie, 100);
+    let mut connection = connecting(100);
+    for header in deferred.take() {
+        let _ = connection.packet(&header);
+    }
+    assert_eq!(connection.phase(), Phase::Established);
+    assert_eq!(connection.send_credit().buf_alloc(), 700);
 }
 
 #[test]

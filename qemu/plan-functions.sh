@@ -26,12 +26,21 @@ unload() {
 	tell unload "$1" $?
 }
 
-# stacks PID: what each thread of a process, each processor and each task that
-# sleeps uninterruptibly is at, into the kernel's log.
+# session PROCESS: the session of a process, from what /proc/PID/stat has behind its name.
+session() {
+	sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f4
+}
+
+# stacks SESSION: what each thread of each process of a session, each processor and
+# each task that sleeps uninterruptibly is at, into the kernel's log.
 stacks() {
-	for thread in /proc/"$1"/task/*; do
-		echo "rvsock-test: stack of thread ${thread##*/} of $1:" >/dev/kmsg
-		cat "$thread/stack" >/dev/kmsg
+	for process in /proc/[0-9]*; do
+		process=${process##*/}
+		[ "$(session "$process")" = "$1" ] || continue
+		for thread in /proc/"$process"/task/*; do
+			echo "rvsock-test: stack of thread ${thread##*/} of $process:" >/dev/kmsg
+			cat "$thread/stack" >/dev/kmsg
+		done
 	done
 	echo l >/proc/sysrq-trigger
 	echo w >/proc/sysrq-trigger

@@ -470,12 +470,12 @@ static void *be_a_nuisance(void *argument)
 		close(fds[1]);
 		close(listener);
 
-		/* The echo. */
+		/* The echo; options fail as well, and without timeouts this could be for ever. */
 		fd = vsock_stream(0);
 		set_connect_timeout(fd, 300);
-		set_timeout(fd, SO_RCVTIMEO, 300);
-		set_timeout(fd, SO_SNDTIMEO, 300);
-		if (!vsock_connect(fd, vsock_peer_cid(), PORT_ECHO)) {
+		if (!set_timeout(fd, SO_RCVTIMEO, 300) &&
+		    !set_timeout(fd, SO_SNDTIMEO, 300) &&
+		    !vsock_connect(fd, vsock_peer_cid(), PORT_ECHO)) {
 			++*done;
 			send(fd, data, sizeof(data), MSG_NOSIGNAL);
 			recv(fd, in, sizeof(in), MSG_WAITALL);

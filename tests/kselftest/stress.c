@@ -42,15 +42,6 @@ static const struct scene *scenes;
 static atomic_bool stop, watch_stop;
 static long end_ms;
 
-/* How many times as long things may take, as the runner says. */
-static int patience(void)
-{
-	const char *said = getenv("RVSOCK_PATIENCE");
-	int times = said ? atoi(said) : 1;
-
-	return times > 0 ? times : 1;
-}
-
 static void parse(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -67,7 +58,7 @@ static void parse(int argc, char **argv)
 	int option;
 
 	settings = (struct settings){
-		.seconds = 20, .threads = 8, .stall = 30 * patience(),
+		.seconds = 20, .threads = 8, .stall = 30 * vsock_patience(),
 	};
 	if (getrandom(&settings.seed, sizeof(settings.seed), 0) < 0)
 		settings.seed = now_ms();
@@ -107,8 +98,8 @@ static void parse(int argc, char **argv)
 	}
 	/* On a slow kernel fewer do, and take longer. */
 	if (settings.exchanges) {
-		settings.exchanges /= patience();
-		settings.seconds *= patience();
+		settings.exchanges /= vsock_patience();
+		settings.seconds *= vsock_patience();
 	}
 	if (optind + 1 != argc) {
 		fputs(usage, stderr);

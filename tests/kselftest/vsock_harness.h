@@ -6,19 +6,6 @@
 #include "kselftest_harness.h"
 #include "vsock_util.h"
 
-#include <stdlib.h>
-
-/*
- * How many times as long things may take: the runner says so by RVSOCK_PATIENCE on
- * a slow kernel. 1 otherwise.
- */
-static inline int vsock_patience(void)
-{
-	const char *said = getenv("RVSOCK_PATIENCE");
-
-	return said && atoi(said) > 1 ? atoi(said) : 1;
-}
-
 /*
  * Gives each test its longer time. Runs after the constructors, which have
  * priorities, that list the tests.

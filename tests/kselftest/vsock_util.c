@@ -752,3 +752,10 @@ int sockets_become(int wanted)
 		sleep_ms(50);
 	return live_sockets();
 }
+
+int vsock_patience(void)
+{
+	const char *said = getenv("RVSOCK_PATIENCE");
+
+	return said && atoi(said) > 1 ? atoi(said) : 1;
+}

@@ -215,6 +215,12 @@ void ignore_with_handler(int signal, int flags);
 /* How often the handler ran. */
 int handled_signals(void);
 
+/*
+ * How many times as long things may take: the runner says so by RVSOCK_PATIENCE on
+ * a slow kernel. 1 otherwise.
+ */
+int vsock_patience(void);
+
 /* The number behind the word @name on a line of a file, as /proc/meminfo; -1 without. */
 long number_in(const char *path, const char *name);
 /* A counter of the module in debugfs; -1 where there is none, as with C. */

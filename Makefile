@@ -19,11 +19,12 @@ help: ## This list
 	@echo 'Variables:'
 	@echo '  KDIR=DIR      build against your own built kernel tree, with the tools of this machine'
 	@echo '  SUITE=NAME    test: run only this suite of tests/suites.toml, or those of a topology (or: ONE,ANOTHER)'
-	@echo '  KERNEL=debug  test, test-all, test-quick, stress, boot, shell: on a kernel with all detectors'
+	@echo '  KERNEL=debug  test, test-all, test-quick, stress, fuzz, boot, shell: on a kernel with all detectors'
 	@echo '  JOBS=1        test: one guest at a time, on a machine that has room for two'
 	@echo '  PLAN=FILE     boot: the script to run in the guest'
 	@echo '  TOPOLOGY=NAME run, boot, shell, stress: one of qemu/topologies.toml; default: peer'
 	@echo '  STRESS_SECONDS=N, SEED=N  stress: how long each row takes, and its choices again'
+	@echo '  FUZZ_SECONDS=N, SEED=N  fuzz: how long (60), or one run once more'
 	@echo '  FLIP_BYTE=N   run: the host corrupts its Nth echoed byte, so the run must fail'
 	@echo '  RVSOCK_CACHE=DIR  where build root, kernel and tools are kept; default: ~/.cache/rvsock'
 	@echo '  RVSOCK_MIRROR=URL the package mirror that the build root is made from'
@@ -72,6 +73,10 @@ stress = scripts/in-root tests/run_stress.py $(and $(STRESS_SECONDS),--seconds=$
 .PHONY: stress
 stress: guest ## Random calls by many threads, long, and a million exchanges (STRESS_SECONDS, SEED, TOPOLOGY)
 	@$(stress)
+
+.PHONY: fuzz
+fuzz: guest ## Packets, events and rings by ever new seeds, against live connections (FUZZ_SECONDS, SEED)
+	@scripts/in-root tests/run_fuzz.py $(and $(FUZZ_SECONDS),--seconds=$(FUZZ_SECONDS)) $(and $(SEED),--seed=$(SEED))
 
 .PHONY: boots
 boots: guest ## Boot, exchange two bytes, power off, 20 times (N=NUMBER): all the same

@@ -4,14 +4,15 @@
 //!
 //! - Port 9998 echoes what it receives.
 //! - Port 9000 takes a line: `play NAME` begins a scenario and is answered `playing`, or with a
-//!   sentence; `result` is answered when the scenario has ended, with `passed` or with a sentence.
+//!   sentence; `fuzz SEED PACKETS` begins a run of the fuzzer and is answered `fuzzing`; `result` is
+//!   answered when either has ended, with `passed` or with a sentence.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::packet::{Header, Operation, Packet};
+use crate::packet::{Header, Operation, Packet, HOST_CID};
 
 /// Port of the echo.
-const ECHO_PORT: u32 = 9998;
+pub const ECHO_PORT: u32 = 9998;
 /// Port that takes lines.
 const CONTROL_PORT: u32 = 9000;
 
@@ -54,8 +55,15 @@ pub type Ports = (u32, u32);
 pub enum Asked {
     /// To play the scenario with this name.
     Play(String),
+    /// To fuzz, as these words say.
+    Fuzz(String),
     /// To be told what has come of it.
     Result,
+}
+
+/// Whether a port of the host is one of the services'.
+pub fn is_service(port: u32) -> bool {
+    matches!(port, ECHO_PORT | CONTROL_PORT)
 }
 
 /// The services and their connections.
@@ -69,7 +77,13 @@ pub struct Live {
 impl Live {
     /// Whether a packet is for one of the services.
     pub fn serves(packet: &Packet) -> bool {
-        matches!(packet.header.dst_port, ECHO_PORT | CONTROL_PORT)
+        packet.header.dst_cid == HOST_CID && is_service(packet.header.dst_port)
+    }
+
+    /// Whether a packet is of a connection that is there.
+    pub fn knows(&self, packet: &Packet) -> bool {
+        let header = &packet.header;
+        self.flows.contains_key(&(header.src_port, header.dst_port))
     }
 
     /// Forgets all connections: the guest has.
@@ -133,9 +147,10 @@ impl Live {
                     if *byte == b'\n' {
                         let line = String::from_utf8_lossy(&flow.line).into_owned();
                         flow.line.clear();
-                        let asked = match line.strip_prefix("play ") {
-                            Some(name) => Asked::Play(name.to_owned()),
-                            None => Asked::Result,
+                        let asked = match line.split_once(' ') {
+                            Some(("play", name)) => Asked::Play(name.to_owned()),
+                            Some(("fuzz", order)) => Asked::Fuzz(order.to_owned()),
+                            _ => Asked::Result,
                         };
                         self.asked.push_back((key, asked));
                     } else {

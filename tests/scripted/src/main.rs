@@ -6,11 +6,12 @@
 //! with lies where a test wants them. A program of the guest asks for one by its name, on a
 //! connection to port 9000 of the host ([`live`]), does its part, and asks what has come of it: the
 //! scenario passes if the guest has sent what it says and nothing else. Connections to the services
-//! go on beside it.
+//! go on beside it. In the same way it asks for a run of the fuzzer ([`fuzz`]).
 
 #![forbid(unsafe_code)]
 
 mod device;
+mod fuzz;
 mod live;
 mod packet;
 mod parse;

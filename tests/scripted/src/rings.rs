@@ -30,6 +30,10 @@ const USED_ELEMENT: u64 = 8;
 /// Where the index of a ring stands.
 const RING_INDEX: u64 = 2;
 
+/// The largest buffer that is overwritten after the guest has it: a driver may give larger ones up,
+/// and use their memory for something else.
+const SMALLEST_BUFFER: usize = 4096;
+
 /// The guest's memory.
 pub type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
 
@@ -137,7 +141,7 @@ impl Rings {
             if !manner.quiet {
                 state.signal_used_queue()?;
             }
-            if manner.overwritten {
+            if manner.overwritten && room <= SMALLEST_BUFFER {
                 memory.write_slice(&[0xff; HEADER_LEN], header.addr())?;
             }
             Ok(true)
@@ -151,6 +155,23 @@ impl Rings {
             Ok(state.get_queue_mut().pop_descriptor_chain(memory).is_some())
         })
         .is_some_and(|kept| kept.unwrap_or(false))
+    }
+
+    /// Gives a buffer of a queue back in a manner that breaks the rules of its ring, and interrupts.
+    /// Where the guest has put none there, it is one that the device does not have.
+    ///
+    /// # Errors
+    ///
+    /// When the ring cannot be written to.
+    pub fn violate(&self, queue: usize, manner: &Manner) -> Result<()> {
+        self.with(queue, |state, memory| {
+            let chain = state.get_queue_mut().pop_descriptor_chain(memory);
+            let head = chain.map_or(0, |chain| u32::from(chain.head_index()));
+            let id = manner.id.unwrap_or(head);
+            give(state, memory, id, manner.used.unwrap_or(0), manner)?;
+            Ok(state.signal_used_queue()?)
+        })
+        .unwrap_or(Ok(()))
     }
 
     /// Interrupts the guest for a queue.

@@ -4,6 +4,7 @@
 //! scenario, and goes through that step by step.
 
 mod expect;
+mod fuzz;
 mod send;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure, Context, Result};
 
 use crate::device::Signal;
+use crate::fuzz::Tally;
 use crate::live::{Asked, Live, Ports, BOTH, BUFFER};
 use crate::packet::{Header, Operation, Packet, HOST_CID};
 use crate::parse::Scenarios;
@@ -70,9 +72,13 @@ pub struct Stage {
     queue: VecDeque<Packet>,
     connections: BTreeMap<String, Connection>,
     playing: bool,
-    /// Whether a driver has begun since the scenario did.
+    /// Whether a driver has begun since the scenario did, or the run of the fuzzer.
     begun: bool,
+    /// What the guest has sent in the run of the fuzzer that is under way.
+    tally: Option<Tally>,
     holding: bool,
+    /// How many packets the services were sent, modulo 2^32.
+    served: u32,
     waiting: Vec<Ports>,
     verdict: String,
 }
@@ -96,7 +102,9 @@ impl Stage {
             connections: BTreeMap::new(),
             playing: false,
             begun: false,
+            tally: None,
             holding: false,
+            served: 0,
             waiting: Vec::new(),
             verdict: "nothing was played".to_owned(),
         }
@@ -113,6 +121,7 @@ impl Stage {
             while let Some((whom, asked)) = self.live.asked() {
                 match asked {
                     Asked::Play(name) => self.play(whom, &name),
+                    Asked::Fuzz(order) => self.fuzz(whom, &order),
                     Asked::Result => self.waiting.push(whom),
                 }
             }
@@ -144,11 +153,7 @@ impl Stage {
         log(format_args!("scenario {name}: {}", self.verdict));
         self.playing = false;
         self.holding = false;
-        if self.cid.swap(self.own_cid, Ordering::SeqCst) != self.own_cid {
-            // Otherwise who comes next has to do with that. Without a buffer it has.
-            let _ = self.rings.put(EVENT, &[0; 4], &Manner::default());
-            self.live.forget();
-        }
+        self.be_as_before();
         // Whoever still waits for something on a connection of the scenario does not any more.
         for packet in std::mem::take(&mut self.queue) {
             self.refuse(&packet);
@@ -160,6 +165,15 @@ impl Stage {
                     payload: Vec::new(),
                 });
             }
+        }
+    }
+
+    /// Gives the guest its own CID again, if it has another one.
+    fn be_as_before(&mut self) {
+        if self.cid.swap(self.own_cid, Ordering::SeqCst) != self.own_cid {
+            // Otherwise who comes next has to do with that. Without a buffer it has.
+            let _ = self.rings.put(EVENT, &[0; 4], &Manner::default());
+            self.live.forget();
         }
     }
 
@@ -308,7 +322,14 @@ impl Stage {
         let packet = Packet::decode(bytes)
             .with_context(|| format!("the guest has sent {} bytes", bytes.len()))?;
         if Live::serves(&packet) {
-            self.live.receive(&packet);
+            self.served = self.served.wrapping_add(1);
+            // After a transport reset the guest has to know by itself that a connection is gone.
+            let is_new = packet.header.operation == Operation::REQUEST;
+            if self.tally.is_none() || is_new || self.live.knows(&packet) {
+                self.live.receive(&packet);
+            }
+        } else if let Some(tally) = &mut self.tally {
+            tally.note(&packet)?;
         } else {
             log(format_args!("guest {packet}"));
             if self.playing {
@@ -344,6 +365,10 @@ impl Stage {
     fn put(&mut self, queue: usize, bytes: &[u8], manner: &Manner) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while !self.rings.put(queue, bytes, manner)? {
+            if manner.quiet {
+                // There is no more room until the guest has seen what it was not told of.
+                self.rings.interrupt(queue)?;
+            }
             if !self.rings.watch(queue) && !self.pump(Some(deadline))? {
                 bail!("the guest has no buffer in that queue");
             }

@@ -321,33 +321,33 @@ impl<F: Family> Registration<F> {
             (*tables).sysctls = names.sysctls;
         }
 
-        // SAFETY: `proto` is static and complete; `Drop` or the failure below unregisters it.
+        // The number first: whoever has it already may have a protocol of the same name, and the
+        // kernel complains of a second one.
+        //
+        // SAFETY: `family` is static and complete; `Drop` or a failure below unregisters it.
         let result = kernel::error::to_result(unsafe {
-            bindings::proto_register(&raw mut (*tables).proto, 1)
+            bindings::sock_register(&raw const (*tables).family)
         });
         let result = result.and_then(|()| {
-            // SAFETY: `family` is static and complete; `Drop` unregisters it.
+            // SAFETY: `proto` is static and complete; `Drop` or the failure below unregisters it.
             let result = kernel::error::to_result(unsafe {
-                bindings::sock_register(&raw const (*tables).family)
+                bindings::proto_register(&raw mut (*tables).proto, 1)
             });
-            if result.is_err() {
-                // SAFETY: It was registered above, and no socket was made of it.
-                unsafe { bindings::proto_unregister(&raw mut (*tables).proto) };
-            }
-            result
-        });
-        let result = result.and_then(|()| {
-            // SAFETY: `namespaces` is static and complete; `Drop` unregisters it.
-            let result = kernel::error::to_result(unsafe {
-                bindings::register_pernet_subsys(&raw mut (*tables).namespaces)
-            });
-            if result.is_err() {
-                // SAFETY: Both were registered above. The family is not open, so no socket was
-                // made of it. Waits for a grace period.
-                unsafe {
-                    bindings::sock_unregister(c_int::from(number));
-                    bindings::proto_unregister(&raw mut (*tables).proto);
+            let result = result.and_then(|()| {
+                // SAFETY: `namespaces` is static and complete; `Drop` unregisters it.
+                let result = kernel::error::to_result(unsafe {
+                    bindings::register_pernet_subsys(&raw mut (*tables).namespaces)
+                });
+                if result.is_err() {
+                    // SAFETY: It was registered above. The family is not open, so no socket was
+                    // made of it.
+                    unsafe { bindings::proto_unregister(&raw mut (*tables).proto) };
                 }
+                result
+            });
+            if result.is_err() {
+                // SAFETY: It was registered above, and `module` is valid.
+                unsafe { give_number_back(number, module) };
             }
             result
         });
@@ -372,6 +372,26 @@ impl<F: Family> Registration<F> {
     }
 }
 
+/// Unregisters a family by its number, and waits until nobody executes its `create` any more.
+/// Process context.
+///
+/// # Safety
+///
+/// The number must be that of a family that was registered and is owned by `module`, which is valid.
+unsafe fn give_number_back(number: u8, module: &'static ThisModule) {
+    // SAFETY: By the requirements. Waits for a grace period.
+    unsafe { bindings::sock_unregister(c_int::from(number)) };
+
+    // Initialisation that fails frees the module's code, whoever holds it. Calls of `socket(2)` do
+    // from before they enter `create` until they have left it; new ones do not find the family any
+    // more.
+    //
+    // SAFETY: `module` is valid by the requirements.
+    while unsafe { bindings::rvsock_module_held_in_init(module.as_ptr()) } {
+        fsleep(Delta::from_millis(10));
+    }
+}
+
 impl<F: Family> Drop for Registration<F> {
     fn drop(&mut self) {
         let slot = self.slot;
@@ -379,17 +399,8 @@ impl<F: Family> Drop for Registration<F> {
         // Ordered before the look at `live` by the full barrier of `xchg`.
         slot.registered.store(false, Relaxed);
         slot.open.xchg(false, Full);
-        // SAFETY: `new` registered it. Waits for a grace period.
-        unsafe { bindings::sock_unregister(c_int::from(self.number)) };
-
-        // Initialisation that fails frees the module's code, whoever holds it. Calls of `socket(2)`
-        // do from before they enter `create` until they have left it; new ones do not find the
-        // family any more.
-        //
-        // SAFETY: The module is valid: it is the one that this code is part of.
-        while unsafe { bindings::rvsock_module_held_in_init(self.module.as_ptr()) } {
-            fsleep(Delta::from_millis(10));
-        }
+        // SAFETY: `new` registered it. The module is valid: it is the one that this code is part of.
+        unsafe { give_number_back(self.number, self.module) };
 
         // At the exit of a module the count is zero already.
         while slot.live.load(Acquire) != 0 {

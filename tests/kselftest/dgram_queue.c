@@ -340,7 +340,8 @@ TEST_F(pair, flood)
 	/* As many as fit twice the buffer, with all overhead. */
 	EXPECT_LE(100, queued);
 	EXPECT_GE((int)(2 * DEFAULT_BUFFER / LEAST_MEMORY), queued);
-	EXPECT_GE((long)(4 * DEFAULT_BUFFER), memory);
+	/* The debugging kernel puts zones around each object, and keeps what was freed. */
+	EXPECT_GE((long)(4 * DEFAULT_BUFFER) * vsock_patience(), memory);
 	EXPECT_EQ(flood - queued, dgram_drops(self->to));
 	EXPECT_EQ(0, dgram_drops(self->from));
 	if (counted >= 0)

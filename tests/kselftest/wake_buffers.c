@@ -29,6 +29,8 @@ FIXTURE_VARIANT_ADD(buffers, 256k_here_1m_there)
 };
 
 #define CAP	KIB(256)
+/* Microseconds between packets, so that the reader is there before the last of them. */
+#define PAUSE	(vsock_patience() > 1 ? 50000 : 2000)
 #define TOTAL	MIB(1)
 
 FIXTURE_SETUP(buffers)
@@ -55,8 +57,8 @@ TEST_F_TIMEOUT(buffers, within_the_cap, 60)
 	struct rvsock_wakeups wakeups;
 	long switches;
 
-	ASSERT_EQ(0, vsock_ask_on(self->fd, "buffer %zu send %zu 8192 2000",
-				  variant->there, CAP));
+	ASSERT_EQ(0, vsock_ask_on(self->fd, "buffer %zu send %zu 8192 %d",
+				  variant->there, CAP, PAUSE));
 	switches = voluntary_switches();
 	ASSERT_EQ((ssize_t)CAP, recv(self->fd, self->data, CAP, MSG_WAITALL));
 	switches = voluntary_switches() - switches;

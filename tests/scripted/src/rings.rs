@@ -72,6 +72,11 @@ impl Rings {
         Some(function(&mut state, &memory))
     }
 
+    /// Whether all queues are in use.
+    pub fn in_use(&self) -> bool {
+        (0..COUNT).all(|queue| self.with(queue, |_, _| Ok(())).is_some())
+    }
+
     /// Takes a packet out of the transmit queue; `None` if there is none.
     ///
     /// # Errors

@@ -219,8 +219,8 @@ impl Stage {
         while !self.begun {
             ensure!(self.pump(Some(deadline))?, "no driver has begun");
         }
-        // Not an instant may be missed in which it is otherwise.
-        while self.rings.waiting(RECEIVE) == 0 {
+        // Not an instant may be missed in which it is otherwise. The queues come into use one by one.
+        while !self.rings.in_use() || self.rings.waiting(RECEIVE) == 0 {
             ensure!(Instant::now() < deadline, "the receive queue is not filled");
         }
         ensure!(

@@ -9,6 +9,7 @@ use crate::protocol::{
     address::Flow,
     packet::HeaderBytes, //
 };
+use kernel::prelude::*;
 
 /// A reset: its ends as its sender sees them, and its bytes.
 #[derive(Clone, Copy)]
@@ -19,7 +20,8 @@ pub(super) struct Reset {
 
 /// A ring of resets to be sent, of which no two are for the same connection.
 pub(super) struct Unsent {
-    ring: [Option<Reset>; Self::CAPACITY],
+    /// As many places as [`Self::CAPACITY`] says. Not in place: it is too large for a stack.
+    ring: KVec<Option<Reset>>,
     first: usize,
     len: usize,
 }
@@ -27,12 +29,17 @@ pub(super) struct Unsent {
 impl Unsent {
     const CAPACITY: usize = 64;
 
-    pub(super) const fn new() -> Self {
-        Unsent {
-            ring: [None; Self::CAPACITY],
+    /// An empty ring. Process context.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`] without memory for it.
+    pub(super) fn new() -> Result<Self> {
+        Ok(Unsent {
+            ring: KVec::from_elem(None, Self::CAPACITY, GFP_KERNEL)?,
             first: 0,
             len: 0,
-        }
+        })
     }
 
     /// Whether none waits.

@@ -255,7 +255,7 @@ impl<R: Receiver> Driver for Device<R> {
         let [receive, transmit, event] =
             device.find_queues([c"rx", c"tx", c"event"], [true, true, true])?;
         let receive = receive.assign(Buffers::default(), c"rvsock rx", static_lock_class!())?;
-        let transmit = transmit.assign(Transmit::new(), c"rvsock tx", static_lock_class!())?;
+        let transmit = transmit.assign(Transmit::new()?, c"rvsock tx", static_lock_class!())?;
         let event = event.assign((), c"rvsock event", static_lock_class!())?;
         if !transmit.takes(PIECES) {
             dev_err!(

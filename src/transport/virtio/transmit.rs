@@ -71,14 +71,19 @@ pub(super) struct Transmit<P: Protocol> {
 }
 
 impl<P: Protocol> Transmit<P> {
-    pub(super) fn new() -> Self {
-        Transmit {
-            resets: Unsent::new(),
+    /// Nobody waits. Process context.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`] without memory for the ring of resets.
+    pub(super) fn new() -> Result<Self> {
+        Ok(Transmit {
+            resets: Unsent::new()?,
             waiting: SockQueue::new(),
             turns: 0,
             blocked: false,
             last: None,
-        }
+        })
     }
 
     /// Whether others than `who` wait for a turn.

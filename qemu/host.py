@@ -28,7 +28,6 @@ class Host:
         self._sockets = pathlib.Path(sockets)
         self._logs = pathlib.Path(logs)
         self._processes = []
-        self._device = None
 
     def __enter__(self):
         try:
@@ -54,32 +53,43 @@ class Host:
                 "-chardev", f"socket,id=vsock{number},path={self._socket(number)}",
                 "-device", f"vhost-user-test-device-pci,chardev=vsock{number},virtio-id=19,num_vqs=3,"
                            f"vq_size={size},config_size=8")]
-        return memory + [
-            "-chardev", f"socket,id=vsock,path={self._sockets}/device.sock",
-            "-device", "vhost-user-vsock-pci,chardev=vsock",
-        ]
+        return memory + [word for number in self._numbers() for word in (
+            "-chardev", f"socket,id=vsock{number},path={self._socket(number)}",
+            "-device", f"vhost-user-vsock-pci,chardev=vsock{number}")]
 
     def _start(self):
         if self._topology.get("device") == "scripted":
             self._start_scripted()
         elif self._topology.get("device"):
-            self._start_device()
-        if self._topology.get("peer"):
-            self._start_peer()
+            for number in self._numbers():
+                device = self._start_device(number)
+                if self._topology.get("peer"):
+                    self._start_peer(number, device)
 
-    def _start_device(self):
+    def _numbers(self):
+        return range(self._topology.get("devices", 1))
+
+    @staticmethod
+    def _log_of(program, number):
+        return f"{program}{number or ''}"
+
+    def _vm(self, number):
+        return f"{self._sockets}/vm{number}.sock"
+
+    def _start_device(self, number):
         # The device takes the header and one data descriptor of a packet,
         # which is what rvsock sends; the C driver sends what is above 32 KiB in
         # several, and the device drops it silently. So where the C driver is
         # loaded for comparison it only receives. The buffer is as large as the
         # guest's own, since a reader cannot count on more than the smaller one.
-        self._device = device = self._spawn(
-            "device",
-            ["/device/bin/vhost-device-vsock", f"--guest-cid={GUEST_CID}",
-             f"--socket={self._sockets}/device.sock", f"--uds-path={self._sockets}/vm.sock",
+        device = self._spawn(
+            self._log_of("device", number),
+            ["/device/bin/vhost-device-vsock", f"--guest-cid={GUEST_CID + number}",
+             f"--socket={self._socket(number)}", f"--uds-path={self._vm(number)}",
              "--tx-buffer-size=262144"],
             RUST_LOG="warn")
-        self._wait_for(device, "vhost-device-vsock", (self._sockets / "device.sock").exists)
+        self._wait_for(device, "vhost-device-vsock", pathlib.Path(self._socket(number)).exists)
+        return device
 
     def _socket(self, number):
         return f"{self._sockets}/device{number}.sock"
@@ -101,16 +111,15 @@ class Host:
         self._wait_for(device, "rvsock-scripted",
                        lambda: "ready" in (self._logs / "device.log").read_text())
 
-    def _start_peer(self):
-        command = ["build/peer/rvsock-peer", f"--socket={self._sockets}/vm.sock",
-                   f"--stats={self._logs}/peer.jsonl"]
-        if self._device:
-            command.append(f"--device-pid={self._device.pid}")
+    def _start_peer(self, number, device):
+        name = self._log_of("peer", number)
+        command = ["build/peer/rvsock-peer", f"--socket={self._vm(number)}",
+                   f"--stats={self._logs}/{name}.jsonl", f"--device-pid={device.pid}"]
         if os.environ.get("FLIP_BYTE"):
             command.append(f"--flip-byte={os.environ['FLIP_BYTE']}")
-        peer = self._spawn("peer", command)
+        peer = self._spawn(name, command)
         self._wait_for(peer, "rvsock-peer",
-                       lambda: "ready" in (self._logs / "peer.log").read_text())
+                       lambda: "ready" in (self._logs / f"{name}.log").read_text())
 
     def _spawn(self, name, command, **environment):
         with open(self._logs / f"{name}.log", "wb") as log:

@@ -2,50 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0
 # The module as a whole: loading, unloading, and its refusals. For a guest's
 # busybox shell, as root, with rvsock loaded; it leaves rvsock loaded as it was.
-#   MODULES        directory of rvsock.ko and the C modules (default /modules)
-#   RVSOCK_FAMILY  number with which rvsock is loaded (default 18)
-# Without a device (argument "bare") what needs the host is left out.
+# MODULES and RVSOCK_FAMILY are those of module_functions.sh. Without a device
+# (argument "bare") what needs the host is left out.
 
-modules=${MODULES:-/modules}
-family=${RVSOCK_FAMILY:-18}
-here=$(dirname "$0")
+. "$(dirname "$0")/module_functions.sh"
 topology=${1:-peer}
-number=0
-failures=0
 holder=
 said=/tmp/hold_socket.out
-c_modules="vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport"
-
-loaded() { grep -q "^$1 " /proc/modules; }
-
-load() { insmod "$modules/rvsock.ko" "$@" 2>/tmp/insmod.err; }
-
-load_as() {
-	if [ "$1" = 18 ]; then load; else load family="$1"; fi
-}
-
-# Closing sockets hold the module for up to 8 s; give it 12.
-unload() {
-	tries=0
-	until rmmod rvsock 2>/dev/null; do
-		tries=$((tries + 1))
-		[ $tries -gt 120 ] && return 1
-		sleep 0.1
-	done
-}
-
-unload_c() {
-	rmmod vmw_vsock_virtio_transport 2>/dev/null
-	rmmod vmw_vsock_virtio_transport_common 2>/dev/null
-	rmmod vsock 2>/dev/null
-	! loaded vsock
-}
-
-load_c() {
-	for name in $c_modules; do
-		insmod "$modules/$name.ko" || return 1
-	done
-}
 
 # Start a program that keeps a socket in a state; wait until it has it.
 hold() {
@@ -83,18 +46,6 @@ sockets_become() {
 		sleep 0.1
 	done
 }
-
-two_byte() { RVSOCK_FAMILY=$1 "$here/demo" two-byte >/tmp/demo.out 2>&1; }
-
-# A line in the log, and what stands behind it: the log forgets its oldest lines, so
-# that they cannot be counted.
-mark_log() {
-	log_mark=$(cut -d' ' -f1 /proc/uptime)
-	echo "rvsock-test: mark $log_mark" >/dev/kmsg
-}
-new_log() { dmesg | sed "1,/rvsock-test: mark $log_mark\$/d"; }
-
-complain() { echo "# $*"; return 1; }
 
 listed_in_protocols() {
 	sockets_become 0 || complain "live sockets: '$(sockets)'" || return
@@ -252,16 +203,6 @@ gets_the_device_after_vsock() {
 	two_byte "$family" || complain "$(cat /tmp/demo.out)"
 }
 
-run() {
-	number=$((number + 1))
-	if "$1"; then
-		echo "ok $number module.$1"
-	else
-		echo "not ok $number module.$1"
-		failures=$((failures + 1))
-	fi
-}
-
 tests="listed_in_protocols counters_can_be_read names_are_of_its_own
 	unload_refused_with_a_socket unload_refused_with_a_listener
 	unload_refused_with_an_open_device"
@@ -274,12 +215,10 @@ tests="$tests loads_and_unloads_many_times takes_the_number_of_vsock
 [ "$topology" = peer ] && tests="$tests
 	works_beside_vsock_without_its_device gets_the_device_after_vsock"
 
-echo "TAP version 13"
-echo "1..$(echo "$tests" | wc -w)"
-for name in $tests; do
-	run "$name"
-done
+# shellcheck disable=SC2086 # one word each
+run_all module $tests
+status=$?
 # However the tests ended, the guest is to be left as it was found.
 unload_c
 loaded rvsock || load_as "$family"
-[ $failures = 0 ]
+exit $status

@@ -32,7 +32,7 @@ the_first_is_taken() {
 the_second_is_left_alone() {
 	has rvsock "$second" && { complain "it has both"; return; }
 	mark_log
-	echo "$second" 2>/tmp/bind.err >$driver/bind && { complain "it took both"; return; }
+	echo "$second" 2>/tmp/bind.err >"$driver"/bind && { complain "it took both"; return; }
 	grep -q "busy" /tmp/bind.err || complain "$(cat /tmp/bind.err)" || return
 	new_log | grep -q "$second: there is a virtio device already" ||
 		complain "no line says so in the log: $(new_log)" || return
@@ -41,12 +41,12 @@ the_second_is_left_alone() {
 
 the_second_in_its_place() {
 	mark_log
-	echo "$first" >$driver/unbind || return
-	echo "$second" >$driver/bind || complain "the second cannot be had" || return
+	echo "$first" >"$driver"/unbind || return
+	echo "$second" >"$driver"/bind || complain "the second cannot be had" || return
 	takes 4 || return
 	two_byte "$family" || complain "$(cat /tmp/demo.out)" || return
-	echo "$second" >$driver/unbind || return
-	echo "$first" >$driver/bind || complain "the first cannot be had again" || return
+	echo "$second" >"$driver"/unbind || return
+	echo "$first" >"$driver"/bind || complain "the first cannot be had again" || return
 	two_byte "$family" || complain "the first: $(cat /tmp/demo.out)"
 }
 

@@ -53,7 +53,8 @@ new_log() { dmesg | sed "1,/rvsock-test: mark $log_mark\$/d"; }
 
 complain() { echo "# $*"; return 1; }
 
-# run_all SUITE TEST...: each test is a function; prints KTAP. Fails if one did.
+# run_all SUITE TEST...: each test is a function, which may use any other variable;
+# prints KTAP. Fails if one did.
 run_all() {
 	suite=$1
 	shift
@@ -61,14 +62,15 @@ run_all() {
 	number=0
 	echo "TAP version 13"
 	echo "1..$#"
-	for name; do
+	while [ $# -gt 0 ]; do
 		number=$((number + 1))
-		if "$name"; then
-			echo "ok $number $suite.$name"
+		if "$1"; then
+			echo "ok $number $suite.$1"
 		else
-			echo "not ok $number $suite.$name"
+			echo "not ok $number $suite.$1"
 			failures=$((failures + 1))
 		fi
+		shift
 	done
 	[ $failures = 0 ]
 }

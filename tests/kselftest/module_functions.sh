@@ -28,7 +28,20 @@ unload() {
 	done
 }
 
+# The same of the C modules.
 unload_c() {
+	tries=0
+	while loaded vsock; do
+		tries=$((tries + 1))
+		[ $tries -gt 120 ] && return 1
+		[ $tries -gt 1 ] && sleep 0.1
+		rmmod vmw_vsock_virtio_transport 2>/dev/null
+		rmmod vmw_vsock_virtio_transport_common 2>/dev/null
+		rmmod vsock 2>/dev/null
+	done
+}
+
+load_c() {
 	rmmod vmw_vsock_virtio_transport 2>/dev/null
 	rmmod vmw_vsock_virtio_transport_common 2>/dev/null
 	rmmod vsock 2>/dev/null

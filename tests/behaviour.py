@@ -60,13 +60,15 @@ def missing(names):
 
 
 def source(suite):
-    """The source of the program that a suite runs, if it is in C."""
+    """The source of the program that a suite runs, if it is in C or a shell's."""
     words = [suite["program"], *map(str, suite.get("args", []))]
     # A program that runs another names it by its path.
     paths = [word for word in words if word.startswith("/tests/")]
     program = paths[-1].rpartition("/")[2] if paths else words[0]
     if program == "consumer.sh":
         return CLONE / "tests/consumer/consumer.c"
+    if program.endswith(".sh"):
+        return CLONE / f"tests/kselftest/{program}"
     # What is built for 32-bit machines as well is the same.
     return CLONE / f"tests/kselftest/{program.removesuffix('_32')}.c"
 

@@ -42,13 +42,6 @@ unload_c() {
 }
 
 load_c() {
-	rmmod vmw_vsock_virtio_transport 2>/dev/null
-	rmmod vmw_vsock_virtio_transport_common 2>/dev/null
-	rmmod vsock 2>/dev/null
-	! loaded vsock
-}
-
-load_c() {
 	for name in $c_modules; do
 		insmod "$modules/$name.ko" || return 1
 	done

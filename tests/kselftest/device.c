@@ -324,14 +324,32 @@ TEST_F(device, so_error_takes_it)
 	close(fd);
 }
 
+/* Who sleeps in accept() on @port sleeps on until the host connects, and has its bytes. */
+static void accepts_at_last(struct __test_metadata *_metadata, struct caller *acceptor,
+			    unsigned int port)
+{
+	struct dial_result host;
+	uint8_t data[100];
+	int asking;
+
+	ASSERT_FALSE(caller_is_done(acceptor));
+	asking = vsock_dial(port, "send-close 100 100 0");
+	ASSERT_LE(0, asking);
+	ASSERT_TRUE(caller_join(acceptor));
+	ASSERT_LE(0, acceptor->result);
+	EXPECT_EQ(100, recv(acceptor->result, data, 100, MSG_WAITALL));
+	EXPECT_EQ(100, pattern_check(data, 100, 0));
+	close(acceptor->result);
+	EXPECT_EQ(0, vsock_dial_result(asking, &host));
+	EXPECT_TRUE(host.ok);
+	close(asking);
+}
+
 /* A listener has no connection to lose: an accept sleeps on until one comes. */
 TEST_F(device, listener_survives)
 {
 	struct caller caller = { .call = call_accept };
-	struct dial_result host;
 	unsigned int port;
-	uint8_t data[100];
-	int asking;
 
 	caller.fd = vsock_listener(&port, 4);
 	ASSERT_LE(0, caller.fd);
@@ -341,17 +359,7 @@ TEST_F(device, listener_survives)
 	ASSERT_FALSE(caller_is_done(&caller));
 	EXPECT_EQ(0, poll_for(caller.fd, POLLIN, 0));
 	ASSERT_TRUE(driver_bind(self->name));
-	ASSERT_FALSE(caller_is_done(&caller));
-	asking = vsock_dial(port, "send-close 100 100 0");
-	ASSERT_LE(0, asking);
-	ASSERT_TRUE(caller_join(&caller));
-	ASSERT_LE(0, caller.result);
-	EXPECT_EQ(100, recv(caller.result, data, 100, MSG_WAITALL));
-	EXPECT_EQ(100, pattern_check(data, 100, 0));
-	close(caller.result);
-	EXPECT_EQ(0, vsock_dial_result(asking, &host));
-	EXPECT_TRUE(host.ok);
-	close(asking);
+	accepts_at_last(_metadata, &caller, port);
 	close(caller.fd);
 }
 
@@ -507,10 +515,9 @@ TEST_F_TIMEOUT(device, suspend_and_resume, 60)
 {
 	struct caller reader = { .call = call_recv, .len = KIB(4) };
 	struct caller acceptor = { .call = call_accept };
-	struct dial_result host;
 	uint8_t data[1000];
 	unsigned int port;
-	int fd, asking;
+	int fd;
 
 	if (access("/sys/power/pm_test", F_OK))
 		SKIP(return, "the kernel cannot suspend for a test");
@@ -537,17 +544,8 @@ TEST_F_TIMEOUT(device, suspend_and_resume, 60)
 	EXPECT_EQ(-1, recv(fd, data, 1, 0));
 	EXPECT_EQ(ECONNRESET, errno);
 	/* The listener has outlived it. */
-	ASSERT_FALSE(caller_is_done(&acceptor));
-	asking = vsock_dial(port, "send-close 100 100 0");
-	ASSERT_LE(0, asking);
-	ASSERT_TRUE(caller_join(&acceptor));
-	ASSERT_LE(0, acceptor.result);
-	EXPECT_EQ(100, recv(acceptor.result, data, 100, MSG_WAITALL));
-	close(acceptor.result);
-	EXPECT_EQ(0, vsock_dial_result(asking, &host));
-	EXPECT_TRUE(host.ok);
+	accepts_at_last(_metadata, &acceptor, port);
 	EXPECT_TRUE(next_connection_works());
-	close(asking);
 	close(acceptor.fd);
 	close(fd);
 	close(reader.fd);

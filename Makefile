@@ -5,8 +5,10 @@
 MAKEFLAGS += --no-print-directory
 KERNEL ?= stock
 export KDIR SUITE FLIP_BYTE KERNEL
-ifeq ($(filter $(KERNEL),stock debug),)
-$(error KERNEL=$(KERNEL) is not known; say KERNEL=debug or leave it out)
+# Other flavours of the stock kernel, as in scripts/common.sh.
+flavours := cloud
+ifeq ($(filter $(KERNEL),stock debug $(flavours)),)
+$(error KERNEL=$(KERNEL) is not known; say KERNEL=debug, KERNEL=cloud, or leave it out)
 endif
 
 .PHONY: help
@@ -20,6 +22,7 @@ help: ## This list
 	@echo '  KDIR=DIR      build against your own built kernel tree, with the tools of this machine'
 	@echo '  SUITE=NAME    test: run only this suite of tests/suites.toml, or those of a topology (or: ONE,ANOTHER)'
 	@echo '  KERNEL=debug  test, test-all, test-quick, stress, fuzz, boot, shell: on a kernel with all detectors'
+	@echo '  KERNEL=cloud  the same verbs, on that flavour of the stock kernel; test: a part of the suites'
 	@echo '  JOBS=1        test: one guest at a time, on a machine that has room for two'
 	@echo '  PLAN=FILE     boot: the script to run in the guest'
 	@echo '  TOPOLOGY=NAME run, boot, shell, stress: one of qemu/topologies.toml; default: peer'
@@ -56,8 +59,8 @@ test-quick: guest ## All tests but what takes long: the checks of the tree and o
 	@tests/run
 
 .PHONY: test-all
-test-all: guest $(if $(SUITE),,debugging) ## All tests, and then make stress; with KERNEL=debug all of it on that kernel
-	@status=0; tests/run --check || status=$$?; $(stress) || status=$$?; exit $$status
+test-all: guest $(if $(SUITE),,debugging flavours) ## All tests, also on other flavours, and then make stress; with KERNEL=debug all of it on that kernel
+	@status=0; tests/run --check --flavours || status=$$?; $(stress) || status=$$?; exit $$status
 
 .PHONY: seed
 seed: guest ## Break each behaviour of docs/behaviour.md, and see its tests fail
@@ -102,13 +105,25 @@ ifeq ($(KERNEL),debug)
 	@scripts/setup --debug
 	@scripts/module-debug
 endif
+ifneq ($(filter $(KERNEL),$(flavours)),)
+	@scripts/setup $(KERNEL)
+	@scripts/module-flavour $(KERNEL)
+endif
 
 # The debugging kernel and the modules for it, of which "make test" has a short run.
 .PHONY: debugging
 debugging: guest
-ifneq ($(KERNEL),debug)
+ifeq ($(KERNEL),stock)
 	@scripts/setup --debug
 	@scripts/module-debug
+endif
+
+# The same for the other flavours, of which "make test-all" has a short run.
+.PHONY: flavours
+flavours: guest
+ifeq ($(KERNEL),stock)
+	@scripts/setup $(flavours)
+	@for flavour in $(flavours); do scripts/module-flavour $$flavour || exit; done
 endif
 
 .PHONY: clean

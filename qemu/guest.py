@@ -5,8 +5,8 @@ Runs in the build root, which has QEMU, and where everything that is started
 ends with the command that started it.
 """
 
+import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import re
@@ -18,10 +18,14 @@ import time
 import tomllib
 
 import host
+import hotplug
 import initramfs
 import kernels
+import machines
 import nested
 import programs
+import qmp
+import siblings
 
 CLONE = pathlib.Path(__file__).resolve().parent.parent
 
@@ -70,10 +74,17 @@ class Outcome:
         return (self.logs / "results.log").read_text(errors="replace")
 
     def faults(self):
-        """The lines of the kernel's log that mean a fault; also of the host's
-        kernel where that is a guest, too."""
-        return [line.strip() for name in ("console.log", "host-console.log")
+        """The lines of the kernel's log that mean a fault; also of the kernel of
+        another guest, the host or a sibling."""
+        return [line.strip()
+                for name in ("console.log", "host-console.log", "sibling-console.log")
                 for line in self._log(name)[0].splitlines() if FAULTS.search(line)]
+
+    def mistakes(self):
+        """What a device between siblings has counted that it should not have to."""
+        if not (self.logs / "sibling-console.log").exists():
+            return []
+        return [*siblings.mistakes((self.logs / "device.log").read_text())]
 
     def log(self):
         """The log of the kernel under test."""
@@ -129,14 +140,15 @@ COMMON = ["-accel", "tcg,thread=multi", "-nodefaults", "-display", "none", "-no-
 def _command(topology, image, kernel):
     if topology.get("nested"):
         return nested.command(image, topology, COMMON)
-    scripted = topology.get("device") == "scripted"
+    machine = machines.of(topology)
+    newer = topology.get("device") in ("scripted", "sibling")
     return [
-        *(host.NEWER_QEMU if scripted else ["qemu-system-x86_64"]), *COMMON,
-        # With rdrand the guest's first random bytes do not wait for entropy.
-        "-cpu", "qemu64,+rdrand",
+        *(host.NEWER_QEMU if newer else ["qemu-system-x86_64"]), *COMMON,
+        *machine.arguments,
+        "-cpu", machine.processor(),
         "-smp", str(topology["processors"]), "-m", str(topology["memory"]),
         "-kernel", str(kernel.directory / "vmlinuz"), "-initrd", str(image),
-        "-append", kernel.arguments,
+        "-append", kernel.arguments + machine.kernel_arguments(),
     ]
 
 
@@ -151,7 +163,14 @@ class Run:
         self._kernel = kernel or kernels.chosen()
         self._topology = dict(known[topology])
         self._topology["memory"] = max(self._topology["memory"], self._kernel.memory)
+        self._siblings = self._topology.get("device") == "sibling"
         self._scripts = scripts
+        if self._siblings:
+            self._scripts = scripts | {"address": siblings.ADDRESSES[0]}
+        self._machine = machines.of(self._topology)
+        if self._machine.drivers:
+            self._scripts = self._scripts | {
+                "drivers": "".join(f"{driver}\n" for driver in self._machine.drivers)}
         self._more = more
         self.logs = pathlib.Path(logs)
         shutil.rmtree(self.logs, ignore_errors=True)
@@ -169,11 +188,27 @@ class Run:
                                         interactive))
         return outer
 
+    def _sibling(self, side, sockets):
+        """The other guest, where the topology has one."""
+        if not self._siblings:
+            return contextlib.nullcontext()
+        image = sockets / "sibling-initramfs"
+        scripts = {"plan": (CLONE / "qemu/plans/sibling.sh").read_text(),
+                   "address": siblings.ADDRESSES[1]}
+        pack(image, scripts, self._kernel, self._topology,
+             lambda archive: archive.file("host-agent.sh", CLONE / "qemu/host-agent.sh"))
+        command = _command(self._topology, image, self._kernel) + side.device_arguments(1)
+        command += _serial_lines(self._machine, sockets, self.logs, "sibling-")
+        return siblings.Sibling(command, pathlib.Path(side.socket(1)),
+                                self.logs / "sibling-qemu.log")
+
     def play(self):
         """Boots with the console on the terminal, until the guest powers off."""
         with tempfile.TemporaryDirectory(prefix="guest-") as sockets:
-            image = self._pack(pathlib.Path(sockets), interactive=True)
-            with host.Host(self._topology, sockets, self.logs) as side:
+            sockets = pathlib.Path(sockets)
+            image = self._pack(sockets, interactive=True)
+            with host.Host(self._topology, sockets, self.logs) as side, \
+                    self._sibling(side, sockets):
                 return subprocess.call(_command(self._topology, image, self._kernel)
                                        + ["-serial", "mon:stdio"] + side.device_arguments())
 
@@ -189,16 +224,13 @@ class Run:
             # Where the guest that is started here is the host of the one under
             # test, its logs are the host's, and it watches over the other's time.
             outer = "host-" if self._topology.get("nested") else ""
-            with host.Host(self._topology, sockets, self.logs) as side:
-                command = _command(self._topology, image, self._kernel) + side.device_arguments() + [
-                    "-chardev", f"socket,id=console,path={sockets}/console.sock,server=on,"
-                    f"wait=off,logfile={self.logs}/{outer}console.log",
-                    "-serial", "chardev:console",
-                    "-serial", f"file:{self.logs}/{outer}results.log",
-                    "-qmp", f"unix:{sockets}/qmp.sock,server=on,wait=off",
-                ]
+            with host.Host(self._topology, sockets, self.logs) as side, \
+                    self._sibling(side, sockets):
+                command = _command(self._topology, image, self._kernel) + side.device_arguments()
+                command += _serial_lines(self._machine, sockets, self.logs, outer)
                 if not outer:
-                    return self._watch(command, sockets, limit, watch)
+                    obey = hotplug.Hotplug(side, sockets / "qmp.sock", self.logs)
+                    return self._watch(command, sockets, limit, obey, watch)
                 outcome = self._watch(command + nested.serial_lines(self.logs), sockets,
                                       limit + nested.BOOT_SECONDS, watch)
         try:
@@ -207,7 +239,13 @@ class Run:
             raise GuestFailed(str(error)) from error
         return outcome
 
-    def _watch(self, command, sockets, limit, watch):
+    def _dump(self, sockets):
+        """What the tasks of the kernels are at that hang, or make another one hang."""
+        _dump(sockets)
+        if self._siblings:
+            _dump(sockets, "sibling-")
+
+    def _watch(self, command, sockets, limit, *watchers):
         for name in ("console.log", "results.log"):
             (self.logs / name).touch()
         start = time.monotonic()
@@ -217,7 +255,7 @@ class Run:
             start_limit += START_SECONDS
         with open(self.logs / "qemu.log", "wb") as log, \
                 open(self.logs / "results.log", errors="replace") as results:
-            _check_memory(command)
+            _check_memory(command, 2 if self._siblings else 1)
             qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             try:
                 while True:
@@ -228,15 +266,16 @@ class Run:
                     come += results.read()
                     whole, newline, come = come.rpartition("\n")
                     begun = begun or bool(newline)
-                    watch(whole + newline)
+                    for watch in watchers:
+                        watch(whole + newline)
                     if qemu.returncode is not None:
                         break
                     if time.monotonic() - start > limit:
                         timed_out = True
-                        _dump(sockets)
+                        self._dump(sockets)
                         break
                     if not begun and time.monotonic() - start > start_limit:
-                        _dump(sockets)
+                        self._dump(sockets)
                         raise GuestFailed(f"the guest had not begun its plan after {start_limit} s; "
                                           f"how far it came is in {self.logs.relative_to(CLONE)}/console.log")
             finally:
@@ -252,35 +291,42 @@ class Run:
         return Outcome(self.logs, timed_out, qemu.returncode, time.monotonic() - start)
 
 
-def _check_memory(command):
-    """Sees that the guest's memory, and what QEMU takes for itself, is there."""
+def _serial_lines(machine, sockets, logs, whose=""):
+    """The guest's two serial lines, for the kernel's log and for results, and QEMU's control.
+    Both logs go on when it boots once more."""
+    return [
+        "-chardev", f"socket,id=console,path={sockets}/{whose}console.sock,server=on,"
+                    f"wait=off,logfile={logs}/{whose}console.log,logappend=on",
+        "-serial", "chardev:console",
+        "-chardev", f"file,id=results,path={logs}/{whose}results.log,append=on",
+        *machine.results,
+        "-qmp", f"unix:{sockets}/{whose}qmp.sock,server=on,wait=off",
+    ]
+
+
+def _check_memory(command, guests):
+    """Sees that the memory of so many guests, and what QEMU takes for itself, is there."""
     available = int(os.environ.get("RVSOCK_MEMORY") or 0)
-    needed = int(command[command.index("-m") + 1]) + QEMU_MEMORY
+    needed = guests * (int(command[command.index("-m") + 1]) + QEMU_MEMORY)
     if 0 < available < needed:
-        raise GuestFailed(f"the guest takes {needed} MiB of memory and {available} are available: "
+        raise GuestFailed(f"{'the guest takes' if guests == 1 else 'the guests take'} {needed} MiB of memory and {available} are available: "
                           "end other programs, or give this machine (or its container) more")
 
 
-def _dump(sockets):
+def _dump(sockets, whose=""):
     """Makes a kernel that hangs write down what its tasks are at, by the SysRq
     keys w and t on the serial console; gives it time to write."""
     try:
-        with socket.socket(socket.AF_UNIX) as control, socket.socket(socket.AF_UNIX) as console:
-            control.connect(f"{sockets}/qmp.sock")
-            console.connect(f"{sockets}/console.sock")
-
-            def ask(command, **arguments):
-                request = {"execute": command, "arguments": arguments}
-                control.sendall(json.dumps(request).encode())
-
-            ask("qmp_capabilities")
+        with qmp.Qmp(sockets / f"{whose}qmp.sock") as control, \
+                socket.socket(socket.AF_UNIX) as console:
+            console.connect(f"{sockets}/{whose}console.sock")
             _drain(console, 0.5)
             for key, seconds in ((b"w", 1), (b"t", 5)):
-                ask("chardev-send-break", id="console")
+                control.ask("chardev-send-break", id="console")
                 _drain(console, 0.5)
                 console.sendall(key)
                 _drain(console, seconds)
-    except OSError:
+    except (OSError, qmp.QmpFailed):
         # Without the dump the run has failed all the same.
         pass
 

@@ -7,6 +7,9 @@ import pathlib
 import subprocess
 import time
 
+import machines
+import siblings
+
 GUEST_CID = 3
 # The size of a scripted device's queues, that of vhost-device-vsock's.
 QUEUE_SIZE = 128
@@ -28,6 +31,8 @@ class Host:
         self._sockets = pathlib.Path(sockets)
         self._logs = pathlib.Path(logs)
         self._processes = []
+        # Of the first device.
+        self._device = None
 
     def __enter__(self):
         try:
@@ -40,29 +45,55 @@ class Host:
     def __exit__(self, *_):
         self.stop()
 
-    def device_arguments(self):
-        """What QEMU's command line needs for the device of the topology."""
+    def device_arguments(self, number=0):
+        """What QEMU's command line needs for the device of the topology, and for that of
+        the guest with this number where there are several."""
         if "device" not in self._topology:
             return []
         memory = [
             "-object", f"memory-backend-memfd,id=ram,size={self._topology['memory']}M,share=on",
-            "-numa", "node,memdev=ram",
+            "-machine", "memory-backend=ram",
         ]
+        if self._topology["device"] == "sibling":
+            return memory + self._test_device(number, QUEUE_SIZE) + siblings.link(number, self._sockets)
         if self._topology["device"] == "scripted":
-            return memory + [word for number, (_, size) in enumerate(self._offers()) for word in (
-                "-chardev", f"socket,id=vsock{number},path={self._socket(number)}",
-                "-device", f"vhost-user-test-device-pci,chardev=vsock{number},virtio-id=19,num_vqs=3,"
-                           f"vq_size={size},config_size=8")]
+            return memory + [word for number, (_, size) in enumerate(self._offers())
+                             for word in self._test_device(number, size)]
         return memory + [word for number in self._numbers() for word in (
-            "-chardev", f"socket,id=vsock{number},path={self._socket(number)}",
-            "-device", f"vhost-user-vsock-pci,chardev=vsock{number}")]
+            "-chardev", f"socket,id=vsock{number},path={self.socket(number)}",
+            "-device", ",".join(f"{key}={value}" for key, value in self.plugged(number).items()))]
+
+    def plugged(self, number=0):
+        """The properties of the device in QEMU, by their names."""
+        machine = machines.of(self._topology)
+        return {"driver": machine.device, "id": f"device{number}", "chardev": f"vsock{number}",
+                **machine.bus}
+
+    def restart_device(self):
+        """Ends the process of the first device, and starts another in its place; gives the path
+        of its socket."""
+        self._end(self._device)
+        self._processes.remove(self._device)
+        for path in (self.socket(0), self._vm(0)):
+            pathlib.Path(path).unlink(missing_ok=True)
+        self._device = self._start_device(0)
+        return self.socket(0)
+
+    def _test_device(self, number, size):
+        """A device that is all its process's: QEMU knows nothing of it but what it is told here."""
+        return ["-chardev", f"socket,id=vsock{number},path={self.socket(number)}",
+                "-device", f"vhost-user-test-device-pci,chardev=vsock{number},virtio-id=19,"
+                           f"num_vqs=3,vq_size={size},config_size=8"]
 
     def _start(self):
         if self._topology.get("device") == "scripted":
             self._start_scripted()
+        elif self._topology.get("device") == "sibling":
+            self._start_sibling()
         elif self._topology.get("device"):
             for number in self._numbers():
                 device = self._start_device(number)
+                self._device = self._device or device
                 if self._topology.get("peer"):
                     self._start_peer(number, device)
 
@@ -85,13 +116,14 @@ class Host:
         device = self._spawn(
             self._log_of("device", number),
             ["/device/bin/vhost-device-vsock", f"--guest-cid={GUEST_CID + number}",
-             f"--socket={self._socket(number)}", f"--uds-path={self._vm(number)}",
+             f"--socket={self.socket(number)}", f"--uds-path={self._vm(number)}",
              "--tx-buffer-size=262144"],
             RUST_LOG="warn")
-        self._wait_for(device, "vhost-device-vsock", pathlib.Path(self._socket(number)).exists)
+        self._wait_for(device, "vhost-device-vsock", pathlib.Path(self.socket(number)).exists)
         return device
 
-    def _socket(self, number):
+    def socket(self, number):
+        """Where a device listens for its virtual machine."""
         return f"{self._sockets}/device{number}.sock"
 
     def _offers(self):
@@ -105,10 +137,17 @@ class Host:
 
     def _start_scripted(self):
         command = ["build/scripted/rvsock-scripted", "--scenarios=tests/scripted/scenarios"]
-        command += [f"--device={','.join([self._socket(number), *words])}"
+        command += [f"--device={','.join([self.socket(number), *words])}"
                     for number, (words, _) in enumerate(self._offers())]
         device = self._spawn("device", command)
         self._wait_for(device, "rvsock-scripted",
+                       lambda: "ready" in (self._logs / "device.log").read_text())
+
+    def _start_sibling(self):
+        command = ["build/sibling/rvsock-sibling"]
+        command += [f"--guest={self.socket(number)},{cid}" for number, cid in enumerate(siblings.CIDS)]
+        device = self._spawn("device", command)
+        self._wait_for(device, "rvsock-sibling",
                        lambda: "ready" in (self._logs / "device.log").read_text())
 
     def _start_peer(self, number, device):
@@ -122,7 +161,7 @@ class Host:
                        lambda: "ready" in (self._logs / f"{name}.log").read_text())
 
     def _spawn(self, name, command, **environment):
-        with open(self._logs / f"{name}.log", "wb") as log:
+        with open(self._logs / f"{name}.log", "ab") as log:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
                                        stderr=subprocess.STDOUT,
                                        env={**os.environ, **environment})
@@ -142,10 +181,16 @@ class Host:
     def stop(self):
         """Ends what runs, the last started first, by force if it must be."""
         for process in reversed(self._processes):
-            process.terminate()
-            try:
-                process.wait(timeout=3)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            self._end(process)
         self._processes.clear()
+
+    def _end(self, process):
+        # Between siblings it ends with the last of its virtual machines, and then has something
+        # to tell.
+        if self._topology.get("device") != "sibling":
+            process.terminate()
+        try:
+            process.wait(timeout=3)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The kernels that a guest can be booted with: the distribution's own, and the
-debugging kernel (KERNEL=debug), which is slower and needs more memory."""
+"""The kernels that a guest can be booted with: the distribution's own, other flavours
+of it (KERNEL=cloud), and the debugging kernel (KERNEL=debug), which is slower
+and needs more memory."""
 
 import dataclasses
 import os
@@ -41,6 +42,17 @@ class Kernel:
         """Whether this is the debugging kernel."""
         return self.name == "debug"
 
+    @property
+    def flavour(self):
+        """Whether this is another flavour of the distribution's kernel, on which the
+        suites that are marked for it run."""
+        return self.name in FLAVOURS
+
+    @property
+    def title(self):
+        """What it is called in what a run tells; nothing for the stock kernel."""
+        return "" if self.name == "stock" else self.name
+
 
 STOCK = Kernel("stock", pathlib.Path("/kernel"),
                (CLONE / "build/rvsock.ko", CLONE / "build/consumer/consumer.ko"))
@@ -55,8 +67,13 @@ DEBUG = Kernel(
     functions="detector-functions.sh",
     before_unload=("detectors", "leaks loaded"),
     after_unload=("leaks unloaded", "detectors"))
+# scripts/common.sh has the same list.
+FLAVOURS = {
+    name: Kernel(name, pathlib.Path(f"/run/kernel-{name}"),
+                 (CLONE / f"build/{name}/rvsock.ko", CLONE / f"build/{name}/consumer/consumer.ko"))
+    for name in ("cloud",)}
 
 
 def chosen():
     """The kernel that KERNEL names; the stock kernel when it names none."""
-    return DEBUG if os.environ.get("KERNEL") == "debug" else STOCK
+    return {"debug": DEBUG, **FLAVOURS}.get(os.environ.get("KERNEL"), STOCK)

@@ -26,6 +26,15 @@ unload() {
 	tell unload "$1" $?
 }
 
+# link ADDRESS: the network device, with this address.
+link() {
+	for module in failover net_failover virtio_net; do
+		[ -e "/sys/module/$module" ] || insmod "/modules/$module.ko"
+	done
+	ip address add "$1/24" dev eth0
+	ip link set eth0 up
+}
+
 # session PROCESS: the session of a process, from what /proc/PID/stat has behind its name.
 session() {
 	sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f4

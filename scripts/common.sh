@@ -44,10 +44,17 @@ kernel_entry=$cache/kernel-$(key scripts/kernel-select scripts/kernel-unpack scr
 # release that is.
 debug_entry=$cache/debug-$(key kernel/debug.config scripts/kernel-debug scripts/kernel-debug-configure \
 	scripts/kernel-debug-build scripts/packages)-$(cat "$kernel_entry/release" 2>/dev/null || echo none)
+# Other flavours of the stock kernel, each of the same release.
+flavours=(cloud)
+flavour_key=$(key scripts/kernel-flavour scripts/kernel-flavour-unpack scripts/kernel-tree)
+# flavour_entry FLAVOUR
+flavour_entry() {
+	echo "$cache/flavour-$1-$flavour_key-${kernel_entry##*-}"
+}
 device_entry=$cache/device-$(key scripts/device scripts/packages)
 qemu_entry=$cache/qemu-$(key scripts/qemu scripts/qemu-unpack scripts/packages)
 # What the names of entries begin with; nothing else in the cache is removed.
-kinds=(root kernel debug device qemu target)
+kinds=(root kernel debug flavour device qemu target)
 
 # An ordinary user has the rights of root, and of the packages' users, only in a
 # user namespace of his own, where he is root himself: so his home may be closed

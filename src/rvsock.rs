@@ -37,7 +37,10 @@ use socket::{
     Vsock, //
 };
 use transport::{
-    virtio::Device,
+    virtio::{
+        Descriptors,
+        Device, //
+    },
     Receiver as _, //
 };
 
@@ -51,6 +54,10 @@ module! {
         family: u8 {
             default: 18,
             description: "Number of the socket family: 18, or 40 for AF_VSOCK itself",
+        },
+        tx_descriptors: u8 {
+            default: 2,
+            description: "Most descriptors of a packet that is sent: 2, which all devices take, to 18",
         },
     },
 }
@@ -112,7 +119,15 @@ impl kernel::InPlaceModule for Rvsock {
 }
 
 fn register(number: u8, module: &'static ThisModule) -> Result<registration::Registration<Vsock>> {
-    let context = Context::new(number)?;
+    let descriptors = *module_parameters::tx_descriptors.value();
+    let descriptors = Descriptors::new(descriptors)
+        .ok_or(EINVAL)
+        .inspect_err(|_| {
+            pr_err!(
+                "a packet cannot have {descriptors} descriptors; tx_descriptors=2 to 18 will do\n"
+            );
+        })?;
+    let context = Context::new(number, descriptors)?;
     registration::Registration::new(number, module, context).inspect_err(|error| {
         if *error == EEXIST {
             pr_err!(

@@ -73,6 +73,12 @@ def source(suite):
     return CLONE / f"tests/kselftest/{program.removesuffix('_32')}.c"
 
 
+def program(suite):
+    """The words that a plan runs a suite's program with, in its environment."""
+    environment = ["env", *suite["environment"]] if "environment" in suite else []
+    return [*environment, f"/tests/{suite['program']}"]
+
+
 def tests_of_package(name):
     """The names of a package's tests."""
     root = CLONE / f"tests/{name}/src"

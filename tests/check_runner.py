@@ -11,9 +11,11 @@ CLONE = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CLONE / "qemu"))
 import behaviour  # noqa: E402
 import guest  # noqa: E402
+import kernels  # noqa: E402
 import results  # noqa: E402
 import run_detectors  # noqa: E402
 import run_ktap  # noqa: E402
+import siblings  # noqa: E402
 import vsock_test  # noqa: E402
 
 # What each detector, and the kernel without any, begins its reports with.
@@ -73,14 +75,14 @@ def failures(directory, told, console=PROOF):
     return kernel.failures
 
 
-def untried(of_rvsock, of_c=None):
+def untried(of_rvsock, of_c=None, cells=("loopback, rvsock", "loopback, C")):
     """How many cases of the kernel's own tests were found not tried, by what one was
     told with rvsock and with C in its place."""
     judged = vsock_test.VsockTest()
-    for cell, said in (("loopback, rvsock", of_rvsock), ("loopback, C", of_c)):
+    for cell, said in zip(cells, (of_rvsock, of_c)):
         if said is not None:
             judged.note(cell, [*said, "ok 1 vsock_test: SOCK_STREAM bind only"])
-    return judged.suites()[0].failed
+    return judged.suites(kernels.STOCK)[0].failed
 
 
 def wrong(rule, *tests):
@@ -119,6 +121,20 @@ def cases(directory):
     yield "untried.skipped_with_c_too", untried(skipped, skipped) == 0
     yield "untried.c_did_not_run", untried(skipped) == 1
     yield "untried.no_transports", untried(["# near end: No transports detected"], []) == 1
+
+    pair = ("siblings, C to rvsock", "siblings, C to C")
+    other_end = [line.replace("near", "far") for line in skipped]
+    yield "untried.by_one_sibling", untried(skipped, None, pair) == 1
+    yield "untried.by_c_siblings_too", untried(skipped, other_end, pair) == 0
+
+    counted = "".join(f"counters of {cid}: delivered=9 lies=0 malformed=0 small_buffers=0 ended=2\n"
+                      for cid in siblings.CIDS)
+    yield "siblings.all_is_well", not [*siblings.mistakes(counted)]
+    # The last word counts.
+    lies = counted.replace("lies=0", "lies=1")
+    yield "siblings.lies", len([*siblings.mistakes(counted + lies)]) == 2
+    yield "siblings.lies_in_between", not [*siblings.mistakes(lies + counted)]
+    yield "siblings.nothing_counted", len([*siblings.mistakes("ready\n")]) == 6
 
     yield "rule.with_its_number", not wrong("15", "spec:wire.spec_15_connections_are_told_apart")
     yield "rule.without_a_test", wrong("15") == 2

@@ -19,9 +19,7 @@ sys.path.insert(0, str(CLONE / "qemu"))
 import guest  # noqa: E402
 import host  # noqa: E402
 import kernels  # noqa: E402
-import results  # noqa: E402
-import run_detectors  # noqa: E402
-import run_ktap  # noqa: E402
+import run_alone  # noqa: E402
 
 LOGS = CLONE / "build/runs/fuzz"
 # Beyond the program's own time: it warms up, ends its last run, waits for closing sockets.
@@ -49,28 +47,11 @@ def run(arguments, kernel):
     limit = arguments.seconds + EXTRA_SECONDS * kernel.patience
     asked = f"--seed={arguments.seed} --told" if arguments.seed is not None else \
         f"--first={secrets.randbits(64):#x} --seconds={arguments.seconds}"
-    plan = "\n".join([
-        f"export RVSOCK_PATIENCE={kernel.patience}",
-        "load rvsock", f"run fuzz {limit} /tests/fuzz {asked}",
-        "settle", *kernel.before_unload, "unload rvsock", *kernel.after_unload, "tell completed",
-        "prove" if kernel.debug else "", ""])
-    outcome = guest.Run("scripted", LOGS, {"plan": plan}).boot(
-        limit + 60 * kernel.patience * (4 if kernel.debug else 1), Progress())
-    told = results.parse(outcome.results())
-    program = told.programs.get("fuzz")
-    found = [f"kernel: {line}" for line in outcome.faults()]
-    if not program or program.status is None:
-        found.append("the program did not come to its end")
-    else:
-        found += run_ktap.ktap("fuzz", program.lines, program.status, program.seconds,
-                               program.timed_out).failures
-    if not (told.completed and told.sockets == [0] and told.unloads == [("rvsock", 0)]):
-        found.append(f"sockets {told.sockets}, unloads {told.unloads}, "
-                     f"plan {'' if told.completed else 'not '}completed")
-    if kernel.debug:
-        detectors = run_ktap.Suite("detectors")
-        run_detectors.judge(detectors, outcome, told, 1)
-        found += detectors.failures
+    plan = run_alone.plan("fuzz", limit, f"/tests/fuzz {asked}", kernel,
+                          before=[f"export RVSOCK_PATIENCE={kernel.patience}"])
+    outcome, told = run_alone.boot(
+        "scripted", LOGS, plan, limit + 60 * kernel.patience * (4 if kernel.debug else 1), Progress())
+    found = run_alone.findings("fuzz", outcome, told, kernel)
     seeds = FINDING.findall(outcome.results())[:1] or RUN.findall(outcome.results())[-1:]
     return found, "".join(seeds)
 
@@ -83,11 +64,7 @@ def main():
     arguments = parser.parse_args()
     kernel = kernels.chosen()
     found, seed = run(arguments, kernel)
-    for one in found:
-        first, *rest = one.splitlines() or [""]
-        print(f"FOUND {first}")
-        for line in rest:
-            print(f"  {line}")
+    run_alone.show("FOUND", found)
     where = LOGS.relative_to(CLONE)
     if not found:
         print("\nnothing found")

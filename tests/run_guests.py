@@ -5,8 +5,9 @@ boots at a time where the machine is large enough, and sums them up with what th
 host's tests left in build/runs/test.
 
 They run on the kernel that KERNEL names; without it on the stock kernel, and then,
-but for --quick, those that are marked for it on the debugging kernel. Runs in the
-build root; tests/run is what a person starts.
+but for --quick, those that are marked for it on the debugging kernel, and with
+--flavours those that are marked for them on the other flavours of the stock kernel.
+Runs in the build root; tests/run is what a person starts.
 """
 
 import concurrent.futures
@@ -71,16 +72,16 @@ def read_suites(wanted):
         if suite.get("driver", "rvsock") not in DRIVERS:
             sys.exit(f"error: tests/suites.toml: suite {suite['name']}: the driver is one of "
                      f"{', '.join(DRIVERS)}")
-        if suite.get("debug") not in (None, "short", "only"):
-            sys.exit(f"error: tests/suites.toml: suite {suite['name']}: 'debug' is \"short\" "
-                     "or \"only\"")
+        if suite.get("debug") not in (None, "short", "only", "never"):
+            sys.exit(f"error: tests/suites.toml: suite {suite['name']}: 'debug' is \"short\", "
+                     "\"only\" or \"never\"")
     names = [suite["name"] for suite in suites]
     if len(set(names)) != len(names):
         sys.exit("error: tests/suites.toml: two suites have the same name")
     if wanted and wanted != "detectors" and not select(suites, wanted) and \
             not (LOGS / f"{wanted}.host").exists():
         sys.exit(f"error: there is no suite '{wanted}'; there are: "
-                 f"{', '.join(['check', 'setup', 'runner', 'protocol', 'peer', 'scripted', 'detectors', *names])}")
+                 f"{', '.join(['check', 'setup', 'runner', 'protocol', 'peer', 'packet', 'scripted', 'sibling', 'detectors', *names])}")
     return suites
 
 
@@ -97,10 +98,18 @@ def choose(suites, kernel, wanted, quick):
     for suite in select(suites, wanted):
         slow = guest.topologies()[suite["topology"]].get("slow") or "driver" in suite
         # What the kernel's own driver does on the debugging kernel is of no use.
-        fits = "driver" not in suite if kernel.debug else suite.get("debug") != "only"
+        fits = suite.get("debug") != ("never" if kernel.debug else "only")
+        fits = fits and not (kernel.debug and "driver" in suite)
+        fits = fits and (wanted or not kernel.flavour or suite.get("flavours"))
         slow = slow or suite.get("slow")
         if fits and (wanted or not quick or not slow):
             yield suite
+
+
+def family(parameters):
+    """The number of the family that rvsock has when it is loaded with these."""
+    told = re.search(r"\bfamily=(\d+)", parameters)
+    return told[1] if told else "18"
 
 
 def make_plan(suites, cases, kernel):
@@ -114,10 +123,8 @@ def make_plan(suites, cases, kernel):
     lines.append(f"export RVSOCK_PATIENCE={kernel.patience}")
     # What is under test comes first.
     for (driver, parameters), members in sorted(groups.items(), reverse=True):
-        told = re.search(r"\bfamily=(\d+)", parameters)
-        family = told[1] if told else 18 if driver == "rvsock" else 40
         drivers.append(driver)
-        lines.append(f"export RVSOCK_FAMILY={family}")
+        lines.append(f"export RVSOCK_FAMILY={family(parameters) if driver == 'rvsock' else 40}")
         lines += [f"load {module} {parameters}" for module in DRIVERS[driver]]
         for suite in members:
             arguments = suite.get("args", [])
@@ -125,7 +132,7 @@ def make_plan(suites, cases, kernel):
                 arguments = shlex.split(arguments)
             if "cell" in suite:
                 arguments = [*arguments, *cases.arguments(suite["cell"], kernel)]
-            program = shlex.join([f"/tests/{suite['program']}", *map(str, arguments)])
+            program = shlex.join([*behaviour.program(suite), *map(str, arguments)])
             lines.append(f"run {suite['name']} {suite['timeout'] * kernel.patience} {program}")
             limit += suite["timeout"]
         # The kernel's own is the last, and its sockets need not be waited for.
@@ -187,12 +194,12 @@ def show(suite, where=""):
 def run_topology(topology, suites, cases, booted):
     """Boots the topology once; gives its suites, and one for the kernel itself."""
     plan, limit, drivers = make_plan(suites, cases, booted)
-    on = " on the debugging kernel" if booted.debug else ""
+    on = f" on the {'debugging' if booted.debug else booted.title} kernel" if booted.title else ""
     print(f"booting '{topology}'{on} for {len(suites)} suites, at most {limit:.0f} s\n", end="",
           flush=True)
-    where = f"debug {topology}" if booted.debug else topology
+    where = f"{booted.title} {topology}" if booted.title else topology
     kernel = run_ktap.Suite(f"{topology}: kernel")
-    logs = LOGS / "debug" / topology if booted.debug else LOGS / topology
+    logs = LOGS / booted.title / topology
     try:
         outcome = guest.Run(topology, logs, {"plan": plan}, booted).boot(limit, Progress(suites, where))
     except (guest.GuestFailed, host.HostFailed) as error:
@@ -226,6 +233,8 @@ def run_topology(topology, suites, cases, booted):
         kernel.check(unloads.get(group) == ("rvsock", 0), "rvsock.ko did not unload")
     faults = outcome.faults()
     kernel.check(not faults, "\n".join(["the kernel's log has faults:", *faults[:10]]))
+    for mistake in outcome.mistakes():
+        kernel.fail(mistake)
     kernel.check(told.completed and not outcome.timed_out,
                  f"the guest did not end its plan within {limit:.0f} s"
                  if outcome.timed_out else "the guest ended before its plan did")
@@ -271,10 +280,10 @@ def detect(fault):
     return [suite]
 
 
-def debug_named(suites):
+def named_after(kernel, suites):
     """The suites, told apart from those on the stock kernel."""
     for suite in suites:
-        suite.name = f"debug: {suite.name}"
+        suite.name = f"{kernel.title}: {suite.name}"
     return suites
 
 
@@ -291,13 +300,15 @@ def host_suites():
     return suites
 
 
-def behaviours(chosen, suites):
+def behaviours(chosen, suites, kernel):
     """A test for each row of docs/behaviour.md: that it is held by tests, and that
-    those of them which were to run have passed."""
+    those of them which were to run have passed. The debugging kernel cannot do all that
+    they need: it does not suspend, and has no memory for the largest."""
     ran = {suite["name"] for members in chosen.values() for suite in members
            if "driver" not in suite}
     ran.update(behaviour.PACKAGES)
-    passed = {suite.name: suite.names for suite in suites if suite.name in ran}
+    passed = {suite.name: suite.names | (suite.left_out if kernel.debug else set())
+              for suite in suites if suite.name in ran}
     table = run_ktap.Suite("behaviour")
     table.passed = behaviour.check(passed, table.fail)
     show(table)
@@ -314,21 +325,27 @@ def main():
     suites = host_suites()
     booted = kernels.chosen()
     chosen = by_topology(choose(known, booted, wanted, quick))
-    short = []
-    if not booted.debug and not quick and not wanted:
+    short, others = [], []
+    if booted == kernels.STOCK and not quick and not wanted:
         short = [suite for suite in known if suite.get("debug") == "short"]
+        others = [(kernels.DEBUG, short)]
+        if "--flavours" in sys.argv:
+            others += [(kernel, [*choose(known, kernel, None, False)])
+                       for kernel in kernels.FLAVOURS.values()]
     boots = [*((*item, booted) for item in chosen.items()),
-             *((*item, kernels.DEBUG) for item in by_topology(short).items())]
+             *((*item, kernel) for kernel, members in others
+               for item in by_topology(members).items())]
     faults = run_detectors.FAULTS if (booted.debug or short) and wanted in (None, "detectors") \
         else ()
     ran = run_all(boots, cases, faults)
     for done in ran[:len(chosen)]:
         suites += done
-    suites += cases.suites()
-    if not wanted:
-        suites.append(behaviours(chosen, suites))
-    for done in ran[len(chosen):len(boots)]:
-        suites += debug_named(done)
+    suites += cases.suites(booted)
+    # On another flavour too little runs for that.
+    if not wanted and not booted.flavour:
+        suites.append(behaviours(chosen, suites, booted))
+    for (_, _, kernel), done in zip(boots[len(chosen):], ran[len(chosen):len(boots)]):
+        suites += named_after(kernel, done)
     for done in ran[len(boots):]:
         suites += done
 

@@ -17,7 +17,7 @@ CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignor
 @dataclasses.dataclass
 class Suite:
     """What a suite came to. `failures` holds a line or more for each failure, `names`
-    what passed."""
+    what passed, `left_out` what said that it cannot be run here."""
     name: str
     passed: int = 0
     failed: int = 0
@@ -25,6 +25,7 @@ class Suite:
     seconds: float = 0.0
     failures: list = dataclasses.field(default_factory=list)
     names: set = dataclasses.field(default_factory=set)
+    left_out: set = dataclasses.field(default_factory=set)
 
     def fail(self, reason):
         """Counts one failure."""
@@ -59,6 +60,8 @@ def ktap(name, lines, status, seconds=0.0, timed_out=False):
                 suite.fail("\n".join([leaf.name, *leaf.log[-12:]]))
             elif leaf.status == kunit_parser.TestStatus.SUCCESS:
                 suite.names.add(leaf.name)
+            elif leaf.status == kunit_parser.TestStatus.SKIPPED:
+                suite.left_out.add(leaf.name)
     if timed_out:
         suite.fail("did not end within its time; the stacks of its threads are in console.log")
     elif planned is None and status == SKIPPED_ALL:

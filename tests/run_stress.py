@@ -20,9 +20,7 @@ sys.path.insert(0, str(CLONE / "qemu"))
 import guest  # noqa: E402
 import host  # noqa: E402
 import kernels  # noqa: E402
-import results  # noqa: E402
-import run_detectors  # noqa: E402
-import run_ktap  # noqa: E402
+import run_alone  # noqa: E402
 
 LOGS = CLONE / "build/runs/stress"
 # The program's mode and its threads, by topology.
@@ -82,34 +80,17 @@ def run(row, seconds, seed):
         topology, seconds = "bare", EXCHANGE_SECONDS
         more = f"--exchanges={EXCHANGES_DEBUG if kernel.debug else EXCHANGES}"
     limit = seconds + EXTRA_SECONDS * kernel.patience
-    plan = "\n".join([
-        "load rvsock",
-        f"run stress {limit} /tests/stress {mode} --seconds={seconds} --threads={threads} "
-        f"--seed={seed} --stall={60 * kernel.patience} {more}",
-        "echo; echo '# counters:'; cat /sys/kernel/debug/rvsock/counters",
-        "settle", *kernel.before_unload, "unload rvsock", *kernel.after_unload, "tell completed",
-        "prove" if kernel.debug else "", ""])
-    outcome = guest.Run(topology, LOGS / row, {"plan": plan}).boot(
-        limit + 90 * kernel.patience)
-    told = results.parse(outcome.results())
+    plan = run_alone.plan(
+        "stress", limit,
+        f"/tests/stress {mode} --seconds={seconds} --threads={threads} --seed={seed} "
+        f"--stall={60 * kernel.patience} {more}", kernel,
+        after=["echo; echo '# counters:'; cat /sys/kernel/debug/rvsock/counters"])
+    outcome, told = run_alone.boot(topology, LOGS / row, plan, limit + 90 * kernel.patience)
     program = told.programs.get("stress")
-    reports = [f"kernel: {line}" for line in outcome.faults()]
+    reports = run_alone.findings("stress", outcome, told, kernel)
     reports += [f"host: {line}" for line in complaints(outcome.logs)]
     figures = read_figures(program.lines if program else [])
     figures["cpu hours"] = (processor_seconds() - before) / 3600
-    if not program or program.status is None:
-        reports.append("the program did not come to its end")
-    else:
-        suite = run_ktap.ktap("stress", program.lines, program.status, program.seconds,
-                              program.timed_out)
-        reports += suite.failures
-    if not (told.completed and told.sockets == [0] and told.unloads == [("rvsock", 0)]):
-        reports.append(f"sockets {told.sockets}, unloads {told.unloads}, "
-                       f"plan {'' if told.completed else 'not '}completed")
-    if kernel.debug:
-        detectors = run_ktap.Suite("detectors")
-        run_detectors.judge(detectors, outcome, told, 1)
-        reports += detectors.failures
     return figures, reports
 
 
@@ -126,11 +107,7 @@ def main():
         seed = arguments.seed or secrets.randbits(32)
         print(f"{topology}: {arguments.seconds} s, SEED={seed:#x} ...", flush=True)
         figures, reports = run(topology, arguments.seconds, seed)
-        for report in reports:
-            first, *rest = report.splitlines() or [""]
-            print(f"  REPORT {first}")
-            for line in rest:
-                print(f"    {line}")
+        run_alone.show("  REPORT", reports)
         shown.append((topology, figures, reports))
         with open(LOGS / "figures.jsonl", "a") as file:
             json.dump({"topology": topology, "kernel": kernel, "seed": seed, "figures": figures,

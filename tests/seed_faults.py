@@ -25,6 +25,7 @@ import behaviour  # noqa: E402
 import guest  # noqa: E402
 import host  # noqa: E402
 import results  # noqa: E402
+import run_guests  # noqa: E402
 import run_ktap  # noqa: E402
 
 WORK = CLONE / "build/seed"
@@ -144,16 +145,23 @@ def chosen(suites, faults, topology):
 def plan(suites, batches, topology):
     """The plan that loads each module and runs the tests that are to fail. It ends
     early with a module that cannot be unloaded, so that the rest has a boot of its own."""
-    lines, limit = ["export RVSOCK_FAMILY=18"], 60
+    lines, limit = [], 60
     for batch, faults in batches.items():
-        lines.append(f"load {batch}")
+        groups = {}
         for suite, names in chosen(suites, faults, topology).items():
-            program = [f"/tests/{suites[suite]['program']}", *suites[suite].get("args", []),
-                       *(word for name in names for word in select(suites[suite], name))]
-            lines.append(f"run {batch}:{suite} {LIMIT} {shlex.join(program)}")
-            limit += LIMIT
-        lines += ["settle", "rmmod rvsock || return 0"]
-        limit += 15
+            groups.setdefault(suites[suite].get("module_parameters", ""), {})[suite] = names
+        # What a suite loads itself has the faults as well.
+        lines.append(f"export RVSOCK_MODULE=/modules/{batch}.ko")
+        for parameters, members in groups.items():
+            lines += [f"export RVSOCK_FAMILY={run_guests.family(parameters)}",
+                      f"load {batch} {parameters}"]
+            for suite, names in members.items():
+                program = [*behaviour.program(suites[suite]), *suites[suite].get("args", []),
+                           *(word for name in names for word in select(suites[suite], name))]
+                lines.append(f"run {batch}:{suite} {LIMIT} {shlex.join(program)}")
+                limit += LIMIT
+            lines += ["settle", "rmmod rvsock || return 0"]
+            limit += 15
     return "\n".join(lines) + "\n", limit
 
 

@@ -243,6 +243,12 @@ unsigned long rvsock_voluntary_switches(void)
 	return current->nvcsw;
 }
 
+/* Without what only has the task go back to user space once (TIF_NOTIFY_SIGNAL). */
+bool rvsock_has_signal(void)
+{
+	return task_sigpending(current);
+}
+
 bool rvsock_wq_has_sleeper(struct wait_queue_head *head)
 {
 	return wq_has_sleeper(head);
@@ -400,7 +406,7 @@ u64 rvsock_sock_ino(const struct sock *sk)
 /* What a buffer keeps in its control block. */
 struct rvsock_skb_cb {
 	unsigned int header_len;
-	/* The fragment is memory that somebody else can write to. */
+	/* The fragments are memory that somebody else can write to. */
 	bool lent;
 	u8 tag;
 };
@@ -424,7 +430,7 @@ struct sk_buff *rvsock_alloc_skb(unsigned int size, unsigned int headroom,
 void rvsock_skb_add_fragment(struct sk_buff *skb, struct page *page,
 			     int offset, int len, unsigned int truesize)
 {
-	skb_fill_page_desc(skb, 0, page, offset, len);
+	skb_fill_page_desc(skb, skb_shinfo(skb)->nr_frags, page, offset, len);
 	skb->len += len;
 	skb->data_len += len;
 	skb->truesize += truesize;
@@ -445,16 +451,25 @@ void rvsock_skb_set_tag(struct sk_buff *skb, u8 tag)
 	skb_cb(skb)->tag = tag;
 }
 
+/* What fits behind the bytes that a fragment has. */
+static size_t frag_room(const skb_frag_t *frag)
+{
+	return page_size(skb_frag_page(frag)) - skb_frag_off(frag) -
+	       skb_frag_size(frag);
+}
+
 unsigned int rvsock_skb_room(const struct sk_buff *skb)
 {
-	const skb_frag_t *frag = skb_shinfo(skb)->frags;
+	const struct skb_shared_info *shared = skb_shinfo(skb);
+	unsigned int room = 0;
 
-	if (!skb_shinfo(skb)->nr_frags)
+	if (!shared->nr_frags)
 		return rvsock_skb_tailroom(skb);
 	if (skb_cb(skb)->lent)
 		return 0;
-	return page_size(skb_frag_page(frag)) - skb_frag_off(frag) -
-	       skb_frag_size(frag);
+	for (unsigned int i = 0; i < shared->nr_frags; i++)
+		room += frag_room(&shared->frags[i]);
+	return room;
 }
 
 /* Only a buffer that is nobody else's, and not borrowed, may be added to. */
@@ -469,23 +484,33 @@ unsigned int rvsock_skb_tailroom(const struct sk_buff *skb)
 size_t rvsock_skb_fill_from(struct sk_buff *skb, struct iov_iter *source,
 			    size_t len)
 {
-	skb_frag_t *frag = skb_shinfo(skb)->frags;
+	struct skb_shared_info *shared = skb_shinfo(skb);
+	size_t filled = 0;
 
-	if (!skb_shinfo(skb)->nr_frags) {
+	if (!shared->nr_frags) {
 		len = copy_from_iter(skb_tail_pointer(skb), len, source);
 		skb_put(skb, len);
 		return len;
 	}
-	len = copy_page_from_iter(skb_frag_page(frag),
-				  skb_frag_off(frag) + skb_frag_size(frag),
-				  len, source);
-	skb_frag_size_add(frag, len);
-	skb->len += len;
-	skb->data_len += len;
-	return len;
+	for (unsigned int i = 0; i < shared->nr_frags && filled < len; i++) {
+		skb_frag_t *frag = &shared->frags[i];
+		size_t wanted = min(len - filled, frag_room(frag));
+		size_t copied = copy_page_from_iter(skb_frag_page(frag),
+						    skb_frag_off(frag) +
+						    skb_frag_size(frag),
+						    wanted, source);
+
+		skb_frag_size_add(frag, copied);
+		filled += copied;
+		if (copied < wanted)
+			break;
+	}
+	skb->len += filled;
+	skb->data_len += filled;
+	return filled;
 }
 
-/* Pages that one fragment is made of at the most. */
+/* Pages that are asked for at once. */
 #define LENT_PAGES	8
 
 /* Memory of the slab allocator has no references, and was given none. */
@@ -496,58 +521,109 @@ static void put_lent_pages(struct page **pages, unsigned int count)
 			put_page(pages[count]);
 }
 
+/* How many of the first pages are one piece: one reference holds all of a folio. */
+static unsigned int contiguous_pages(struct page **pages, unsigned int count)
+{
+	unsigned int used = 1;
+
+	while (used < count && page_folio(pages[used]) == page_folio(pages[0]) &&
+	       pages[used] == pages[used - 1] + 1)
+		used++;
+	return used;
+}
+
 /*
- * Makes memory of @source's own the fragment of @skb, which has none: up to @len
- * bytes in one piece. Returns how many, or EOPNOTSUPP for memory that cannot be
+ * Adds memory of @source's own to @skb, up to @len bytes, within as many fragments
+ * as it may have in all. Returns how many, or EOPNOTSUPP for memory that cannot be
  * lent, or EFAULT.
  */
-ssize_t rvsock_skb_lend(struct sk_buff *skb, struct iov_iter *source, size_t len)
+static ssize_t lend_some(struct sk_buff *skb, struct iov_iter *source, size_t len,
+			 unsigned int max_frags)
 {
 	struct page *pages[LENT_PAGES];
-	unsigned int count, used = 1;
-	size_t offset;
-	ssize_t got, kept;
+	unsigned int count, first = 0;
+	size_t offset, kept = 0;
+	ssize_t got;
 
-	if (!user_backed_iter(source) && !iov_iter_is_bvec(source))
-		return -EOPNOTSUPP;
 	got = iov_iter_get_pages2(source, pages, len, LENT_PAGES, &offset);
 	if (got <= 0)
 		return -EFAULT;
 	count = DIV_ROUND_UP(offset + got, PAGE_SIZE);
-	if (PageSlab(pages[0]) || PageHighMem(pages[0])) {
-		put_lent_pages(pages, count);
-		iov_iter_revert(source, got);
-		return -EOPNOTSUPP;
-	}
-	/* One reference holds all that is of one folio. */
-	while (used < count && page_folio(pages[used]) == page_folio(pages[0]) &&
-	       pages[used] == pages[used - 1] + 1)
-		used++;
-	put_lent_pages(pages + 1, count - 1);
-	kept = min_t(ssize_t, got, used * PAGE_SIZE - offset);
-	iov_iter_revert(source, got - kept);
+	while (first < count && skb_shinfo(skb)->nr_frags < max_frags &&
+	       !PageSlab(pages[first]) && !PageHighMem(pages[first])) {
+		unsigned int used = contiguous_pages(pages + first, count - first);
+		size_t piece = min_t(size_t, got - kept, used * PAGE_SIZE - offset);
 
-	skb_fill_page_desc_noacc(skb, 0, pages[0], offset, kept);
+		put_lent_pages(pages + first + 1, used - 1);
+		skb_fill_page_desc_noacc(skb, skb_shinfo(skb)->nr_frags,
+					 pages[first], offset, piece);
+		skb->truesize += used * PAGE_SIZE;
+		kept += piece;
+		offset = 0;
+		first += used;
+	}
+	put_lent_pages(pages + first, count - first);
+	iov_iter_revert(source, got - kept);
 	skb->len += kept;
 	skb->data_len += kept;
-	skb->truesize += used * PAGE_SIZE;
-	skb_cb(skb)->lent = true;
-	return kept;
+	return kept ?: -EOPNOTSUPP;
+}
+
+/*
+ * Makes memory of @source's own the payload of @skb, which has none: up to @len
+ * bytes in up to @max_frags pieces, which are at least one and not more than
+ * MAX_SKB_FRAGS. Returns how many, or EOPNOTSUPP if the first cannot be lent, or
+ * EFAULT.
+ */
+ssize_t rvsock_skb_lend(struct sk_buff *skb, struct iov_iter *source, size_t len,
+			unsigned int max_frags)
+{
+	size_t lent = 0;
+	ssize_t some;
+
+	if (!user_backed_iter(source) && !iov_iter_is_bvec(source))
+		return -EOPNOTSUPP;
+	do {
+		some = lend_some(skb, source, len - lent, max_frags);
+		if (some < 0)
+			break;
+		lent += some;
+	} while (lent < len && iov_iter_count(source) &&
+		 skb_shinfo(skb)->nr_frags < max_frags);
+	skb_cb(skb)->lent = lent;
+	return lent ?: some;
 }
 
 /* As skb_copy_datagram_iter(), but what was copied before a fault stays so. */
 size_t rvsock_skb_copy_to(const struct sk_buff *skb, unsigned int offset,
 			  struct iov_iter *dest, size_t len)
 {
-	const skb_frag_t *frag = skb_shinfo(skb)->frags;
+	const struct skb_shared_info *shared = skb_shinfo(skb);
 	unsigned int linear = skb_headlen(skb);
+	size_t done = 0;
 
 	if (offset < linear)
 		return copy_to_iter(skb->data + offset,
 				    min_t(size_t, len, linear - offset), dest);
-	return copy_page_to_iter(skb_frag_page(frag),
-				 skb_frag_off(frag) + offset - linear,
-				 len, dest);
+	offset -= linear;
+	for (unsigned int i = 0; i < shared->nr_frags && done < len; i++) {
+		const skb_frag_t *frag = &shared->frags[i];
+		unsigned int size = skb_frag_size(frag);
+		size_t wanted, copied;
+
+		if (offset >= size) {
+			offset -= size;
+			continue;
+		}
+		wanted = min_t(size_t, len - done, size - offset);
+		copied = copy_page_to_iter(skb_frag_page(frag),
+					   skb_frag_off(frag) + offset, wanted, dest);
+		done += copied;
+		if (copied < wanted)
+			break;
+		offset = 0;
+	}
+	return done;
 }
 
 void rvsock_skb_append_skb(struct sk_buff *skb, const struct sk_buff *other,
@@ -613,11 +689,16 @@ bool rvsock_skb_push_header(struct sk_buff *skb, const void *header,
 	return true;
 }
 
-/* Segment 0 is the header, segment 1 the payload. */
+/* The header, and the linear payload or the fragments. */
+unsigned int rvsock_skb_segments(const struct sk_buff *skb)
+{
+	return 1 + max_t(unsigned int, 1, skb_shinfo(skb)->nr_frags);
+}
+
+/* Segment 0 is the header. An empty one is NULL. */
 void *rvsock_skb_segment(const struct sk_buff *skb, unsigned int index,
 			 unsigned int *len)
 {
-	const skb_frag_t *frag = skb_shinfo(skb)->frags;
 	unsigned int header_len = skb_cb(skb)->header_len;
 	void *data;
 
@@ -625,6 +706,8 @@ void *rvsock_skb_segment(const struct sk_buff *skb, unsigned int index,
 		*len = header_len;
 		data = skb->data;
 	} else if (skb_shinfo(skb)->nr_frags) {
+		const skb_frag_t *frag = &skb_shinfo(skb)->frags[index - 1];
+
 		*len = skb_frag_size(frag);
 		data = skb_frag_address(frag);
 	} else {

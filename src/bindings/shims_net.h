@@ -58,6 +58,7 @@ int rvsock_copy_from_sockptr(void *to, sockptr_t from, size_t len);
 
 /* Wait queues */
 unsigned long rvsock_voluntary_switches(void);
+bool rvsock_has_signal(void);
 bool rvsock_wq_has_sleeper(struct wait_queue_head *head);
 void rvsock_init_wait_entry(struct wait_queue_entry *entry,
 			    wait_queue_func_t function);
@@ -109,7 +110,7 @@ unsigned int rvsock_skb_tailroom(const struct sk_buff *skb);
 size_t rvsock_skb_fill_from(struct sk_buff *skb, struct iov_iter *source,
 			    size_t len);
 ssize_t rvsock_skb_lend(struct sk_buff *skb, struct iov_iter *source,
-			size_t len);
+			size_t len, unsigned int max_frags);
 size_t rvsock_skb_copy_to(const struct sk_buff *skb, unsigned int offset,
 			  struct iov_iter *dest, size_t len);
 void rvsock_skb_append_skb(struct sk_buff *skb, const struct sk_buff *other,
@@ -125,6 +126,7 @@ void rvsock_skb_narrow(struct sk_buff *skb, unsigned int offset,
 		       unsigned int len);
 bool rvsock_skb_push_header(struct sk_buff *skb, const void *header,
 			    size_t len);
+unsigned int rvsock_skb_segments(const struct sk_buff *skb);
 void *rvsock_skb_segment(const struct sk_buff *skb, unsigned int index,
 			 unsigned int *len);
 ktime_t rvsock_skb_arrival(const struct sk_buff *skb);

@@ -63,6 +63,7 @@ mod namespace;
 pub(crate) mod ops;
 pub(crate) mod option;
 mod pages;
+mod payload;
 pub(crate) mod poll;
 pub(crate) mod proto;
 mod proto_ops;

@@ -24,7 +24,7 @@ use kernel::{
 /// stands, without another allocation: what has arrived is never lost for want of memory.
 ///
 /// The device may go on writing when it should not, so no reference to the bytes is ever given. Bytes
-/// that no device wrote are zero.
+/// that no device wrote are zero, and so are those that [`ReceiveBuffer::blank`] made so.
 ///
 /// # Invariants
 ///
@@ -65,6 +65,19 @@ impl ReceiveBuffer {
         to_result(unsafe {
             bindings::skb_copy_bits(self.as_raw(), offset, to.as_mut_ptr().cast(), len)
         })
+    }
+
+    /// Makes the first `N` bytes zero, so that nothing is taken for new that was there before.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if there are not as many.
+    pub(crate) fn blank<const N: usize>(&mut self) -> Result {
+        let zeros = [0_u8; N];
+        let len = c_int::try_from(N).map_err(|_| EFAULT)?;
+        // SAFETY: The socket buffer is valid, and nobody else's: its fragment is not shared.
+        // `zeros` is valid for reads of its length.
+        to_result(unsafe { bindings::skb_store_bits(self.as_raw(), 0, zeros.as_ptr().cast(), len) })
     }
 
     /// Copies `len` bytes, from `offset` on, to the end of `tail`, if there are as many and there

@@ -6,8 +6,11 @@
 
 use super::{
     gfp,
-    pages::Pages, //
+    pages::Pages,
+    payload::fragment_pages, //
 };
+
+pub(crate) use super::payload::PayloadLimits;
 use crate::bindings;
 use core::{
     marker::PhantomData,
@@ -21,31 +24,26 @@ use kernel::{
         IovIterDest,
         IovIterSource, //
     },
-    page::PAGE_SIZE,
     prelude::*, //
 };
 
-/// The largest payload that [`SkBuff::contiguous`] keeps in the linear part.
+/// The largest payload that [`SkBuff::for_payload`] keeps in the linear part.
 const LINEAR_MAX: usize = 2048;
-
-/// The largest order of pages that [`SkBuff::contiguous`] asks for: beyond it, the page allocator
-/// regards a request as costly.
-const FRAGMENT_MAX_ORDER: u32 = 3;
 
 /// An owned socket buffer.
 ///
-/// It holds a payload, in its linear part or in one page fragment, and before it, once pushed, a
+/// It holds a payload, in its linear part or in page fragments, and before it, once pushed, a
 /// header. Lengths and offsets count payload only. Dropping it frees it; any context but a hard
 /// interrupt.
 ///
 /// # Invariants
 ///
 /// - `skb` is a valid `struct sk_buff` that this value owns: nobody else has a reference to it, or
-///   to its data, but for the pages of a fragment, which a device may still write to, or whoever lent
+///   to its data, but for the pages of fragments, which a device may still write to, or whoever lent
 ///   them.
 /// - The first `header_len` bytes of its linear part are the header; `header_len` is kept in its
 ///   control block. All else is payload.
-/// - It has at most one fragment, and linear payload only if it has none.
+/// - It has linear payload only if it has no fragment.
 #[repr(transparent)]
 pub(crate) struct SkBuff {
     skb: NonNull<bindings::sk_buff>,
@@ -77,40 +75,39 @@ impl SkBuff {
         })
     }
 
-    /// An empty buffer whose payload, of up to `at_most` bytes, will be one piece of physical
-    /// memory: in the linear part if it is small, else in a page fragment.
+    /// An empty buffer whose payload will be within `limits`: in the linear part if it is small, else
+    /// in page fragments.
     ///
-    /// [`SkBuff::room`] says how much it can take, which is less than `at_most` where memory is
-    /// short or where that is above 32 KiB, but never less than a page (or `at_most`).
+    /// [`SkBuff::room`] says how much it can take, which is less than `limits.len` where memory is
+    /// short, but never less than a page (or `limits.len`).
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn contiguous(headroom: usize, at_most: usize, flags: Flags) -> Result<Self> {
-        if at_most <= LINEAR_MAX {
-            return Self::with_room(headroom, at_most, flags);
+    pub(crate) fn for_payload(
+        headroom: usize,
+        limits: PayloadLimits,
+        flags: Flags,
+    ) -> Result<Self> {
+        if limits.len <= LINEAR_MAX {
+            return Self::with_room(headroom, limits.len, flags);
         }
-        let pages_needed = at_most.div_ceil(PAGE_SIZE);
-        let mut order = pages_needed
-            .checked_next_power_of_two()
-            .map_or(FRAGMENT_MAX_ORDER, usize::trailing_zeros)
-            .min(FRAGMENT_MAX_ORDER);
-        loop {
-            // Do not reclaim for what a smaller piece can do as well.
-            let pages = if order > 0 {
-                Pages::without_direct_reclaim(order, flags)
-            } else {
-                Pages::new(order, flags)
-            };
-            match pages {
+        let mut skb = Self::with_room(headroom, 0, flags)?;
+        let mut room = 0;
+        for piece in 0..limits.pieces() {
+            match fragment_pages(limits.len - room, flags) {
                 Ok(pages) => {
-                    let skb = Self::with_room(headroom, 0, flags)?;
-                    return Ok(skb.with_fragment(pages, 0, 0));
+                    room += pages.size();
+                    skb = skb.with_fragment(pages, 0, 0);
                 }
-                Err(_) if order > 0 => order -= 1,
-                Err(error) => return Err(error.into()),
+                Err(error) if piece == 0 => return Err(error),
+                Err(_) => break,
+            }
+            if room >= limits.len {
+                break;
             }
         }
+        Ok(skb)
     }
 
     /// A buffer whose payload is a range of `pages`, which are given back if that fails: for want
@@ -134,9 +131,9 @@ impl SkBuff {
         }
     }
 
-    /// A buffer whose payload is the memory of `source` itself, which goes on by as much: up to
-    /// `at_most` bytes, as far as that is in one piece. It holds the pages, and whoever else has them
-    /// may go on writing to them. The payload cannot be added to.
+    /// A buffer whose payload is the memory of `source` itself, which goes on by as much: what is
+    /// within `limits`. It holds the pages, and whoever else has them may go on writing to them. The
+    /// payload cannot be added to.
     ///
     /// Process context if the source is in user space.
     ///
@@ -147,27 +144,35 @@ impl SkBuff {
     pub(crate) fn lent(
         headroom: usize,
         source: &mut IovIterSource<'_>,
-        at_most: usize,
+        limits: PayloadLimits,
         flags: Flags,
     ) -> Result<Self> {
         let skb = Self::with_room(headroom, 0, flags)?;
-        // SAFETY: The buffer is ours and has no payload; the source is valid.
-        let len =
-            unsafe { bindings::rvsock_skb_lend(skb.skb.as_ptr(), source.as_raw().cast(), at_most) };
-        // INVARIANT: It got one fragment, of pages that it holds.
+        // SAFETY: The buffer is ours and has no payload; the source is valid. The pieces are at least
+        // one, and not more than a buffer can have.
+        let len = unsafe {
+            bindings::rvsock_skb_lend(
+                skb.skb.as_ptr(),
+                source.as_raw().cast(),
+                limits.len,
+                limits.pieces(),
+            )
+        };
+        // INVARIANT: It got fragments only, of pages that it holds.
         match i32::try_from(len) {
             Ok(error) if error < 0 => Err(Error::from_errno(error)),
             _ => Ok(skb),
         }
     }
 
-    /// Adds the fragment. The range must be within the pages, and the payload empty.
+    /// Adds a fragment. The range must be within the pages, and the payload not be linear; there must
+    /// be fewer than [`PayloadLimits::MAX_PIECES`].
     fn with_fragment(self, pages: Pages, offset: usize, len: usize) -> Self {
         let size = pages.size();
         // SAFETY: The reference goes to the buffer, which puts it when it is freed.
         let page = unsafe { pages.into_raw() };
-        // SAFETY: The buffer is ours and has no fragment; the range is within the page. A page has
-        // at most 64 KiB, so nothing is lost in the conversions.
+        // SAFETY: The buffer is ours and takes another fragment; the range is within the page. A
+        // page has at most 64 KiB, so nothing is lost in the conversions.
         unsafe {
             bindings::rvsock_skb_add_fragment(
                 self.skb.as_ptr(),
@@ -303,12 +308,14 @@ impl SkBuff {
         }
     }
 
-    /// The pieces of memory that header and payload are in, in this order. None of them is empty,
-    /// and there are at most two.
+    /// The pieces of memory that header and payload are in, in this order. None of them is empty.
     pub(crate) fn segments(&self) -> impl Iterator<Item = Segment<'_>> {
-        [0, 1].into_iter().filter_map(|index| {
+        // SAFETY: By the type invariants, `skb` is valid.
+        let count = unsafe { bindings::rvsock_skb_segments(self.skb.as_ptr()) };
+        (0..count).filter_map(|index| {
             let mut len = 0;
-            // SAFETY: By the type invariants, `skb` is valid; `len` is valid for writes.
+            // SAFETY: By the type invariants, `skb` is valid, and it has such a segment; `len` is
+            // valid for writes.
             let data = unsafe { bindings::rvsock_skb_segment(self.skb.as_ptr(), index, &mut len) };
             Some(Segment {
                 data: NonNull::new(data.cast())?,

@@ -95,6 +95,13 @@ impl State {
         self.alarms.arm(sock);
     }
 
+    /// The same for a call that is made again: it was limited when it was made first.
+    pub(super) fn go_on_awaiting_answer(&mut self, sock: &Sock<Vsock>, ms: Msecs) {
+        if self.alarms.answer.is_none() {
+            self.await_answer(sock, ms);
+        }
+    }
+
     /// Nothing of what the timer was set for is waited for any longer.
     pub(super) fn end_alarms(&mut self, sock: &Sock<Vsock>) {
         self.alarms = Alarms::default();

@@ -29,7 +29,10 @@ use crate::net::{
     sock::Sock,
     table::Table,
     timeout::Timeout,
-    wait::Woken, //
+    wait::{
+        has_signal,
+        Woken, //
+    },
 };
 use crate::protocol::{
     address::{
@@ -51,7 +54,10 @@ use kernel::{
         aref::ARef,
         Arc, //
     },
-    time::msecs_to_jiffies, //
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
+    },
 };
 
 /// `connect(2)`.
@@ -66,6 +72,7 @@ use kernel::{
 pub(super) fn connect(sock: &Sock<Vsock>, bytes: &[u8], nonblocking: bool) -> Result {
     let peer = bind::parse(sock, bytes)?;
     let mut state = sock.lock();
+    let is_called_again = core::mem::take(&mut state.is_called_again);
     match state.stage {
         Stage::Unbound | Stage::Bound(_) | Stage::Stopped(_) => {
             // How an attempt that nobody waited for has ended is told here at the latest.
@@ -74,6 +81,7 @@ pub(super) fn connect(sock: &Sock<Vsock>, bytes: &[u8], nonblocking: bool) -> Re
         }
         Stage::Connecting(_) if nonblocking => return Err(EALREADY),
         Stage::Connecting(_) => {}
+        Stage::Connected(_) if is_called_again => return Ok(()),
         Stage::Connected(_) => return Err(EISCONN),
         Stage::Listening(_) | Stage::Datagrams(_) | Stage::Closing(_) | Stage::Closed => {
             return Err(EINVAL);
@@ -85,11 +93,7 @@ pub(super) fn connect(sock: &Sock<Vsock>, bytes: &[u8], nonblocking: bool) -> Re
         state.await_answer(sock, timeout);
         return Err(EINPROGRESS);
     }
-    wait(
-        sock,
-        &mut state,
-        Timeout::from_jiffies(msecs_to_jiffies(timeout)),
-    )
+    wait(sock, &mut state, timeout)
 }
 
 /// Starts a connection. On failure the socket is as it was, but for an address if it had none.
@@ -197,8 +201,9 @@ fn over_loopback(sock: &Sock<Vsock>, state: &mut State, own: Address, peer: Addr
     Ok(())
 }
 
-/// Waits for the answer. Whatever ends the wait, an answer that came counts.
-fn wait(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>, mut timeout: Timeout) -> Result {
+/// Waits for the answer, so many milliseconds. Whatever ends the wait, an answer that came counts.
+fn wait(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>, limit: Msecs) -> Result {
+    let mut timeout = Timeout::from_jiffies(msecs_to_jiffies(limit));
     loop {
         match &mut state.stage {
             Stage::Connecting(_) => {}
@@ -218,6 +223,12 @@ fn wait(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>, mut timeout: Timeout) 
         };
         let error = match woken {
             Woken::Ready => continue,
+            // The attempt goes on, and this call when the task has done its own work.
+            Woken::Signal if !has_signal() => {
+                state.go_on_awaiting_answer(sock, limit);
+                state.is_called_again = true;
+                return Err(ERESTARTSYS);
+            }
             Woken::Signal => timeout.interrupted_error(),
             Woken::TimedOut => ETIMEDOUT,
         };

@@ -28,7 +28,10 @@ use crate::protocol::{
     reason::DropReason,
     wake::WakeReason, //
 };
-use crate::transport::virtio::Device;
+use crate::transport::virtio::{
+    Descriptors,
+    Device, //
+};
 use kernel::{
     fmt,
     prelude::*,
@@ -53,6 +56,8 @@ pub(super) static SLOT: Slot<Vsock> = Slot::new();
 pub(crate) struct Context {
     /// The number of the family.
     pub(super) family: u8,
+    /// How many descriptors of the device a packet may take.
+    pub(super) descriptors: Descriptors,
     /// Sockets for connections by the address that they are bound to, and its scope. `Cid::ANY` is
     /// an address of its own, and so is `Cid::OWN`, whatever the CID of the device.
     bound: Arc<Table<Place, Vsock>>,
@@ -82,14 +87,16 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Makes the context of the family with the number `family`.
-    pub(crate) fn new(family: u8) -> Result<Arc<Self>> {
+    /// Makes the context of the family with the number `family`, whose packets may take so many
+    /// `descriptors` of a device.
+    pub(crate) fn new(family: u8, descriptors: Descriptors) -> Result<Arc<Self>> {
         let bound = Arc::pin_init(Table::new(), GFP_KERNEL)?;
         let bound_datagrams = Arc::pin_init(Table::new(), GFP_KERNEL)?;
         let connected = Arc::pin_init(Table::new(), GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Self {
                 family,
+                descriptors,
                 bound,
                 bound_datagrams,
                 connected,

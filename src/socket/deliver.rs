@@ -35,6 +35,7 @@ use crate::protocol::{
 };
 use crate::transport::{
     virtio::{
+        Descriptors,
         Device,
         Turn, //
     },
@@ -59,6 +60,10 @@ impl Receiver for Context {
 
     fn has_device(&self) -> bool {
         self.device().is_some()
+    }
+
+    fn descriptors(&self) -> Descriptors {
+        self.descriptors
     }
 
     fn attach(&self, device: &Arc<Device<Self>>) -> Result {

@@ -3,7 +3,7 @@
 //! Sending from the caller's own memory (`MSG_ZEROCOPY`).
 //!
 //! All of a call's memory is taken hold of before its first byte is sent: memory that cannot be lent
-//! fails the call as a whole. Each packet has one piece of it, since some devices take no more.
+//! fails the call as a whole. Each packet has as many pieces of it as the way that it goes takes.
 //!
 //! Source: `Documentation/networking/msg_zerocopy.rst`.
 
@@ -15,7 +15,10 @@ use crate::net::{
         ReceiveMessage,
         SendMessage, //
     },
-    skb::SkBuff,
+    skb::{
+        PayloadLimits,
+        SkBuff, //
+    },
     skb_queue::SkBuffQueue,
     sock::Sock,
     zerocopy::Completion, //
@@ -41,7 +44,7 @@ impl Lent {
     /// Takes hold of the memory of `message`, of `len` bytes, if there is credit for all of them:
     /// `sendable` bytes. What is not taken hold of is to be copied, and the caller is told so.
     ///
-    /// `largest` is the largest payload of a packet, in bytes.
+    /// A packet is within `limits`.
     ///
     /// # Errors
     ///
@@ -52,7 +55,7 @@ impl Lent {
         message: &mut SendMessage<'_>,
         len: usize,
         sendable: usize,
-        largest: usize,
+        limits: PayloadLimits,
     ) -> Result<Self> {
         let mut packets = SkBuffQueue::new();
         let completion = sock.completion(state, message, len)?;
@@ -60,7 +63,7 @@ impl Lent {
             // A call that has to wait for credit would hold its memory all that time.
             let mut copied = len > sendable;
             while !copied && !message.source().is_empty() {
-                match SkBuff::lent(HEADER_LEN, message.source(), largest, GFP_KERNEL_ACCOUNT) {
+                match SkBuff::lent(HEADER_LEN, message.source(), limits, GFP_KERNEL_ACCOUNT) {
                     Ok(mut buffer) => {
                         completion.attach(&mut buffer);
                         packets.push_back(buffer);

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::net::{
     guard::SpinlockFree,
-    skb::SkBuff,
+    skb::{
+        PayloadLimits,
+        SkBuff, //
+    },
     sock::Sock,
     table::Entry, //
 };
@@ -31,6 +34,7 @@ use crate::protocol::{
 };
 use crate::transport::{
     loopback::{
+        self,
         Loopback,
         Outgoing, //
     },
@@ -214,9 +218,12 @@ impl Link {
         !self.is_local() || self.wire.kind() == SocketType::Seqpacket
     }
 
-    /// The largest payload of one packet on this link, in bytes.
-    pub(super) fn largest_payload(&self) -> usize {
-        Device::<Context>::LARGEST_PAYLOAD
+    /// How large one packet on this link may be.
+    pub(super) fn payload_limits(&self) -> PayloadLimits {
+        match &self.carrier {
+            Carrier::Device(way) => way.device().payload_limits(),
+            Carrier::Loopback(_) => loopback::PAYLOAD_LIMITS,
+        }
     }
 
     /// Whether the peer is a socket of this machine, by the same rules as this one: it need not

@@ -73,8 +73,8 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
                     }
                 }
                 if lent.is_none() && message.flags().contains(MsgFlags::ZEROCOPY) {
-                    let largest = link.largest_payload();
-                    match Lent::new(sock, &state, message, len, sendable, largest) {
+                    let limits = link.payload_limits();
+                    match Lent::new(sock, &state, message, len, sendable, limits) {
                         Ok(new) => lent = Some(new),
                         Err(error) => break Err(error),
                     }
@@ -131,17 +131,17 @@ fn packet(
     message: &mut SendMessage<'_>,
     at_most: usize,
 ) -> Result<usize> {
-    let at_most = at_most.min(link.largest_payload());
+    let limits = link.payload_limits().at_most(at_most);
     if message.flags().contains(MsgFlags::SPLICE_PAGES) {
-        match SkBuff::lent(HEADER_LEN, message.source(), at_most, GFP_KERNEL_ACCOUNT) {
+        match SkBuff::lent(HEADER_LEN, message.source(), limits, GFP_KERNEL_ACCOUNT) {
             Ok(buffer) => return transmit(sock, link, spinlock, buffer),
             Err(error) if error == EOPNOTSUPP => {}
             Err(error) => return Err(error),
         }
     }
-    let mut buffer = SkBuff::contiguous(HEADER_LEN, at_most, GFP_KERNEL_ACCOUNT)?;
-    let room = buffer.room().min(at_most);
-    let filled = buffer.fill_from(message.source(), at_most);
+    let mut buffer = SkBuff::for_payload(HEADER_LEN, limits, GFP_KERNEL_ACCOUNT)?;
+    let room = buffer.room().min(limits.len);
+    let filled = buffer.fill_from(message.source(), limits.len);
     if filled > 0 && filled < room / 2 {
         // The caller's memory has ended early. Nobody is to hold so much for so little.
         buffer = shrunk(buffer);

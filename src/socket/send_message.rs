@@ -27,7 +27,10 @@ use crate::net::{
         MsgFlags,
         SendMessage, //
     },
-    skb::SkBuff,
+    skb::{
+        PayloadLimits,
+        SkBuff, //
+    },
     skb_queue::SkBuffQueue,
     sock::Sock,
     timeout::Timeout,
@@ -77,10 +80,10 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
             return Err(would_block(sock, &mut state, len));
         }
     }
-    let largest = state.connected()?.largest_payload();
+    let limits = state.connected()?.payload_limits();
     // Without anything to lend, the flag means nothing.
     let lends = len > 0 && sock.lends(message);
-    let (packets, copied) = state.unlocked(|| packets(message, len, largest, lends))?;
+    let (packets, copied) = state.unlocked(|| packets(message, len, limits, lends))?;
     let mut outgoing = Outgoing {
         packets,
         len,
@@ -113,24 +116,24 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
     Ok(len)
 }
 
-/// Makes the packets of a message: payload of `len` bytes, in pieces of up to `largest` each, and at
-/// least one. Process context, without the socket's lock.
+/// Makes the packets of a message: payload of `len` bytes, each within `limits`, and at least one.
+/// Process context, without the socket's lock.
 ///
 /// With `lends` they are the caller's own memory, as far as that can be: the second result tells
 /// whether some of it was copied. Memory that is not there is `ENOMEM` then, as in vsock.
 fn packets(
     message: &mut SendMessage<'_>,
     len: usize,
-    largest: usize,
+    limits: PayloadLimits,
     lends: bool,
 ) -> Result<(SkBuffQueue, bool)> {
     let mut packets = SkBuffQueue::new();
     let mut left = len;
     let mut copied = false;
     loop {
+        let limits = limits.at_most(left);
         if lends {
-            let at_most = left.min(largest);
-            match SkBuff::lent(HEADER_LEN, message.source(), at_most, GFP_KERNEL_ACCOUNT) {
+            match SkBuff::lent(HEADER_LEN, message.source(), limits, GFP_KERNEL_ACCOUNT) {
                 Ok(buffer) => {
                     left -= buffer.len();
                     packets.push_back(buffer);
@@ -143,8 +146,8 @@ fn packets(
                 Err(_) => return Err(ENOMEM),
             }
         }
-        let mut buffer = SkBuff::contiguous(HEADER_LEN, left.min(largest), GFP_KERNEL_ACCOUNT)?;
-        let wanted = buffer.room().min(left).min(largest);
+        let mut buffer = SkBuff::for_payload(HEADER_LEN, limits, GFP_KERNEL_ACCOUNT)?;
+        let wanted = buffer.room().min(limits.len);
         if buffer.fill_from(message.source(), wanted) < wanted {
             return Err(EFAULT);
         }

@@ -78,6 +78,9 @@ pub(crate) struct State {
     pub(super) stage: Stage,
     /// What the timer is set for.
     pub(super) alarms: Alarms,
+    /// A `connect` went back to user space for a moment, to be called again: until then nobody
+    /// was told how the attempt has ended.
+    pub(super) is_called_again: bool,
     /// How many bytes the credit has to let pass for pollers to call the socket writable: 1, or what
     /// the last message wanted that did not want to wait.
     pub(super) writable_at: usize,
@@ -100,6 +103,7 @@ impl State {
         let mut state = State {
             stage,
             alarms: Alarms::default(),
+            is_called_again: false,
             writable_at: 1,
             published: Snapshot::IDLE,
         };

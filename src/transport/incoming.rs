@@ -10,10 +10,7 @@ use crate::net::{
         SkBuffMut, //
     },
 };
-use crate::protocol::{
-    buffer_size::SMALLEST,
-    packet::HEADER_LEN, //
-};
+use crate::protocol::packet::HEADER_LEN;
 use kernel::{
     alloc::flags::__GFP_NOWARN,
     prelude::*, //
@@ -126,11 +123,11 @@ impl Incoming {
     }
 }
 
-/// A copy of the payload in a buffer of its size, where one from a device is large and has little in
-/// it: what is queued is to hold no more than twice what it is. `None` if that is not so, or there is
-/// no memory: then all of the buffer is kept.
+/// A copy of the payload in a buffer of its size, where one from a device has little in it: what is
+/// queued is to hold not much more than twice what it is. `None` if that is not so, or there is no
+/// memory: then all of the buffer is kept.
 fn fitting_copy(buffer: &ReceiveBuffer, len: usize) -> Option<SkBuff> {
-    if buffer.size() <= SMALLEST || len >= buffer.size() / 2 {
+    if len >= buffer.size() / 2 {
         return None;
     }
     let mut copy = SkBuff::with_room(0, len, GFP_NOWAIT | __GFP_NOWARN).ok()?;

@@ -18,7 +18,10 @@ use super::{
 };
 use crate::net::{
     guard::SpinlockFree,
-    skb::SkBuff,
+    skb::{
+        PayloadLimits,
+        SkBuff, //
+    },
     sock::Sock, //
 };
 use crate::protocol::packet::{
@@ -27,6 +30,10 @@ use crate::protocol::packet::{
     Header, //
 };
 use kernel::sync::aref::ARef;
+
+/// How large a packet may be.
+pub(crate) const PAYLOAD_LIMITS: PayloadLimits =
+    PayloadLimits::new(PayloadLimits::MAX_PIECES, 64 * 1024);
 
 /// The way to the socket at the other end of a connection.
 pub(crate) struct Loopback<R: Receiver> {

@@ -31,6 +31,7 @@ use kernel::{
     sync::Arc, //
 };
 use virtio::{
+    Descriptors,
     Device,
     Turn, //
 };
@@ -45,6 +46,9 @@ pub(crate) trait Receiver: Send + Sync + Sized + 'static {
 
     /// Whether there is a device. Process context.
     fn has_device(&self) -> bool;
+
+    /// How many descriptors of a device a packet may take. Any context.
+    fn descriptors(&self) -> Descriptors;
 
     /// A device came. There can be one: otherwise `EBUSY`. Process context.
     fn attach(&self, device: &Arc<Device<Self>>) -> Result;

@@ -64,9 +64,8 @@ pub(crate) unsafe trait DeviceReadable: Buffer {}
 /// their bytes may exist.
 pub(crate) unsafe trait DeviceWritable: Buffer {}
 
-/// The most segments that a buffer can have: a header, and a socket buffer's linear part and
-/// fragments.
-const MAX_SEGMENTS: usize = 2 + bindings::MAX_SKB_FRAGS as usize;
+/// The most segments that a buffer can have: a header, and a socket buffer's fragments.
+const MAX_SEGMENTS: usize = 1 + bindings::MAX_SKB_FRAGS as usize;
 
 /// The segments of a buffer: pieces of memory that are contiguous for a device.
 ///

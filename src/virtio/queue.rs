@@ -70,11 +70,15 @@ impl<B: Buffer, T: Send + 'static> Queue<B, T> {
         self.ring.capacity
     }
 
-    /// Whether the queue can ever take a buffer of so many segments.
+    /// The most segments of a buffer that the queue can ever take.
     ///
     /// Context: any.
-    pub(crate) fn takes(&self, segments: usize) -> bool {
-        self.ring.indirect || segments <= self.ring.capacity
+    pub(crate) fn most_segments(&self) -> usize {
+        if self.ring.indirect {
+            usize::MAX
+        } else {
+            self.ring.capacity
+        }
     }
 }
 

@@ -4,9 +4,11 @@
  * interrupted, and tries again. For a host that says nothing when nobody listens
  * on a port of it; loopback always answers.
  */
+#define _GNU_SOURCE
 #include "vsock_harness.h"
 
 #include <fcntl.h>
+#include <liburing.h>
 
 #define PORT		5100u
 /* A connect that takes this long would have been given up otherwise. */
@@ -218,6 +220,57 @@ TEST_F(silence, interrupted_and_tried_again)
 	EXPECT_GE(10000, caller.took);
 	ASSERT_EQ(0, connect_reply(self->fd));
 	EXPECT_TRUE(answers_two_bytes(self->fd));
+}
+
+/*
+ * The same for a thread that has polled the pipe in caller->data by io_uring: when
+ * that is written to, this thread has work of its own to do.
+ */
+static ssize_t call_connect_beside_poll(struct caller *caller)
+{
+	int *pipe = caller->data;
+	struct io_uring_cqe *done;
+	struct io_uring ring;
+	int error;
+
+	errno = -io_uring_queue_init(1, &ring, 0);
+	if (errno)
+		return -2;
+	io_uring_prep_poll_add(io_uring_get_sqe(&ring), pipe[0], POLLIN);
+	if (io_uring_submit(&ring) != 1)
+		return -2;
+	connect_nobody(caller->fd);
+	error = errno;
+	/* It was done meanwhile. */
+	if (io_uring_peek_cqe(&ring, &done) || !(done->res & POLLIN))
+		return -3;
+	io_uring_queue_exit(&ring);
+	errno = error;
+	return -1;
+}
+
+/* Nobody has sent a signal to a thread that has work of its own: the attempt goes on. */
+TEST_F(silence, own_work_is_no_signal)
+{
+	int fds[2];
+	struct caller caller = {
+		.fd = self->fd, .call = call_connect_beside_poll, .data = fds,
+	};
+
+	ASSERT_EQ(0, pipe(fds));
+	ASSERT_EQ(0, set_connect_timeout(self->fd, 1500));
+	ASSERT_TRUE(caller_start(&caller));
+	ASSERT_FALSE(caller_is_done(&caller));
+	ASSERT_EQ(1, write(fds[1], "x", 1));
+	ASSERT_TRUE(caller_join(&caller));
+	EXPECT_EQ(-1, caller.result);
+	EXPECT_EQ(ETIMEDOUT, caller.error);
+	EXPECT_LE(1400, caller.took);
+	/* It is as before. */
+	ASSERT_EQ(0, connect_reply(self->fd));
+	EXPECT_TRUE(answers_two_bytes(self->fd));
+	close(fds[0]);
+	close(fds[1]);
 }
 
 /* A socket that is closed while it connects leaves nothing behind. */

@@ -1,11 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "driver.h"
 
+#include <dirent.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+/* The number of socket devices, as sysfs writes it. */
+#define DEVICE_ID	"0x0013"
+
+bool driver_find_device(char name[NAME_MAX + 1])
+{
+	DIR *directory = opendir(DEVICES);
+	struct dirent *entry;
+	bool found = false;
+
+	while (directory && !found && (entry = readdir(directory))) {
+		char path[sizeof(DEVICES) + NAME_MAX + 16], id[16] = "";
+		FILE *file;
+
+		snprintf(path, sizeof(path), DEVICES "%s/device", entry->d_name);
+		file = fopen(path, "r");
+		if (!file)
+			continue;
+		if (fscanf(file, "%15s", id) == 1 && !strcmp(id, DEVICE_ID)) {
+			snprintf(name, NAME_MAX + 1, "%s", entry->d_name);
+			found = true;
+		}
+		fclose(file);
+	}
+	if (directory)
+		closedir(directory);
+	return found;
+}
 
 bool sysfs_write(const char *path, const char *text)
 {

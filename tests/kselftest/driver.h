@@ -3,11 +3,14 @@
 #ifndef DRIVER_H
 #define DRIVER_H
 
+#include <limits.h>
 #include <stdbool.h>
 
 #define DRIVER		"/sys/bus/virtio/drivers/rvsock/"
 #define DEVICES		"/sys/bus/virtio/devices/"
 
+/* The socket device's name on its bus, whether it has a driver or not. */
+bool driver_find_device(char name[NAME_MAX + 1]);
 /* Writes @text to the attribute at @path, and says whether it was taken. */
 bool sysfs_write(const char *path, const char *text);
 /* Does the driver have @device, by its name on the bus? */

@@ -82,6 +82,25 @@ TEST_F(wire, used_lengths)
 	close(fd);
 }
 
+/* What a buffer held before is not received again when the device does not write to it. */
+TEST_F(wire, unwritten_buffers)
+{
+	struct dropped unwritten = dropped("dropped_type");
+	char data[304];
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, recv_all(fd, data, sizeof(data)));
+	for (size_t i = 0; i < 300; i++)
+		ASSERT_EQ('-', data[i]);
+	EXPECT_EQ(0, memcmp(data + 300, "good", 4));
+	EXPECT_DROPPED(300, unwritten);
+	ASSERT_SEND(fd, "done");
+	close(fd);
+}
+
 TEST_F(wire, payload_on_what_has_none)
 {
 	struct dropped payload = dropped("dropped_payload");
@@ -456,6 +475,40 @@ TEST_F(wire, flood_of_requests)
 	}
 	EXPECT_EQ(0, poll_for(listener, POLLIN, 0));
 	for (int i = 0; i < 8; i++)
+		close(fds[i]);
+	close(listener);
+}
+
+/*
+ * Connections without end, each filled up to its credit with what takes most room, and
+ * nobody reads: at most 2.5 times what is queued, and 4 KiB for each connection.
+ */
+TEST_F(wire, flood_that_fills)
+{
+	enum { CONNECTIONS = 64, QUEUED = 15 * 1025 };
+	long bound = CONNECTIONS * (QUEUED / 2 * 5 + KIB(4) * vsock_patience()) + MEMORY_FIXED;
+	int listener = listen_here(CONNECTIONS), fds[CONNECTIONS];
+	struct dropped credit = dropped("dropped_credit");
+	struct memory before, after;
+	uint8_t data[QUEUED];
+
+	ASSERT_LE(0, listener);
+	ASSERT_EQ(0, set_buffer(listener, SO_VM_SOCKETS_BUFFER_SIZE, KIB(16)));
+	before = measure_memory();
+	PLAY();
+	sleep_ms(1000 * vsock_patience());
+	after = measure_memory();
+	TH_LOG("%d bytes of each of %d connections: slabs %ld, pages in use %ld, at most %ld",
+	       QUEUED, CONNECTIONS, after.slab - before.slab, after.used - before.used, bound);
+	EXPECT_GE(bound, after.slab - before.slab);
+	EXPECT_GE(bound, after.used - before.used);
+	for (int i = 0; i < CONNECTIONS; i++) {
+		fds[i] = accepted(listener);
+		ASSERT_LE(0, fds[i]);
+		EXPECT_EQ(QUEUED, recv(fds[i], data, QUEUED, MSG_WAITALL));
+	}
+	EXPECT_DROPPED(0, credit);
+	for (int i = 0; i < CONNECTIONS; i++)
 		close(fds[i]);
 	close(listener);
 }

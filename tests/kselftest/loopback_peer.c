@@ -388,6 +388,7 @@ static const unsigned int ports[] = {
 };
 
 #define PORTS (sizeof(ports) / sizeof(ports[0]))
+_Static_assert(PORTS == PEER_LISTENERS, "the suites count the peer's listeners");
 
 static void serve_for_ever(struct pollfd listeners[PORTS])
 {

@@ -186,6 +186,21 @@ refuses_numbers_that_cannot_be() {
 	true
 }
 
+refuses_descriptors_that_cannot_be() {
+	for number_asked in 0 1 19 255; do
+		mark_log
+		if load tx_descriptors=$number_asked; then
+			unload
+			complain "loaded with tx_descriptors=$number_asked"
+			return
+		fi
+		grep -q "Invalid argument\|invalid parameter" /tmp/insmod.err ||
+			complain "$(cat /tmp/insmod.err)" || return
+		new_log | grep -q "rvsock: a packet cannot have $number_asked descriptors" ||
+			complain "no line says so in the log" || return
+	done
+}
+
 works_beside_vsock_without_its_device() {
 	load_c || { unload_c; complain "the C modules do not load"; return; }
 	mark_log
@@ -212,7 +227,8 @@ tests="listed_in_protocols counters_can_be_read names_are_of_its_own
 tests="$tests unloads_when_no_socket_is_left loads_again"
 [ "$topology" = peer ] && tests="$tests works_again"
 tests="$tests loads_and_unloads_many_times takes_the_number_of_vsock
-	refuses_a_number_that_is_taken refuses_numbers_that_cannot_be"
+	refuses_a_number_that_is_taken refuses_numbers_that_cannot_be
+	refuses_descriptors_that_cannot_be"
 [ "$topology" = peer ] && tests="$tests
 	works_beside_vsock_without_its_device gets_the_device_after_vsock"
 

@@ -3,6 +3,7 @@
 # shellcheck disable=SC2034 # what sources this uses it
 # What the suites about the module as a whole share, to be sourced.
 #   MODULES        directory of rvsock.ko and the C modules (default /modules)
+#   RVSOCK_MODULE  rvsock.ko itself, when it is another one
 #   RVSOCK_FAMILY  number with which rvsock is loaded (default 18)
 
 modules=${MODULES:-/modules}
@@ -12,7 +13,7 @@ c_modules="vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport"
 
 loaded() { grep -q "^$1 " /proc/modules; }
 
-load() { insmod "$modules/rvsock.ko" "$@" 2>/tmp/insmod.err; }
+load() { insmod "${RVSOCK_MODULE:-$modules/rvsock.ko}" "$@" 2>/tmp/insmod.err; }
 
 load_as() {
 	if [ "$1" = 18 ]; then load; else load family="$1"; fi

@@ -488,8 +488,8 @@ static void *be_a_nuisance(void *argument)
 /* One in thirty fails, also of what packets and timers ask for, under traffic. */
 TEST_F_TIMEOUT(no_memory, storm, 120)
 {
-	/* That of the fixture, and where the peer is in this guest as well its three. */
-	int listeners = vsock_peer_cid() == VMADDR_CID_LOCAL ? 4 : 1;
+	/* That of the fixture, and where the peer is in this guest its own as well. */
+	int listeners = 1 + (vsock_peer_cid() == VMADDR_CID_LOCAL ? PEER_LISTENERS : 0);
 	unsigned long done[STORM_THREADS] = { 0 };
 	pthread_t threads[STORM_THREADS];
 	bool answered = false;

@@ -131,6 +131,12 @@ FIXTURE_VARIANT_ADD(offer, rings_without_event_index)
 	.device = "virtio20", .taken = true, .features = "111", .rings = "10",
 };
 
+/* A packet has to be within the ring. */
+FIXTURE_VARIANT_ADD(offer, queues_of_4_without_indirect_descriptors)
+{
+	.device = "virtio21", .taken = true, .features = "111", .rings = "00",
+};
+
 FIXTURE_SETUP(offer)
 {
 	ASSERT_TRUE(driver_unbind(DEVICE));

@@ -13,7 +13,6 @@
 #include "vsock_util.h"
 
 #include <errno.h>
-#include <glob.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,12 +27,6 @@
 #define REMOTE_BUFFER	KIB(64)
 /* In bytes: the default, or so little that it is full in time on a slow kernel. */
 #define LOCAL_BUFFER	(vsock_patience() > 1 ? KIB(32) : DEFAULT_BUFFER)
-/*
- * Fixed, in bytes: what slabs and the lists of free pages hold back; on the debugging
- * kernel also what was freed and is not given out again for a while, and the zones
- * around each object.
- */
-#define FIXED		(KIB(400) * vsock_patience())
 
 static int test;
 
@@ -43,38 +36,6 @@ static void report(bool good, const char *name, const char *why)
 	if (!good && why)
 		printf("# %s\n", why);
 	fflush(stdout);
-}
-
-struct memory {
-	/* Bytes of slabs, and of pages that are not free. */
-	long slab, used;
-};
-
-static void write_to(const char *path, const char *text)
-{
-	FILE *file = fopen(path, "w");
-
-	if (file) {
-		fputs(text, file);
-		fclose(file);
-	}
-}
-
-/* With what is only kept in case it is wanted again given back before. */
-static struct memory measure(void)
-{
-	struct memory memory;
-	glob_t slabs;
-
-	write_to("/proc/sys/vm/drop_caches", "3\n");
-	if (!glob("/sys/kernel/slab/*/shrink", 0, NULL, &slabs))
-		for (size_t i = 0; i < slabs.gl_pathc; i++)
-			write_to(slabs.gl_pathv[i], "1\n");
-	globfree(&slabs);
-	sleep_ms(300);
-	memory.slab = number_in("/proc/meminfo", "Slab:") * 1024;
-	memory.used = -number_in("/proc/vmstat", "nr_free_pages") * sysconf(_SC_PAGESIZE);
-	return memory;
 }
 
 static int queued_bytes(int fd)
@@ -105,7 +66,7 @@ static size_t fill(int fd, int type, size_t len)
 static void judge(const char *name, struct memory before, struct memory after,
 		  size_t bytes, size_t messages)
 {
-	long bound = bytes + bytes / 2 + 8 * messages + FIXED;
+	long bound = bytes + bytes / 2 + 8 * messages + MEMORY_FIXED;
 	long slab = after.slab - before.slab, used = after.used - before.used;
 	char why[200], title[64];
 
@@ -161,7 +122,7 @@ static void local(const char *name, int type, size_t len)
 			report(false, name, strerror(errno));
 			return;
 		}
-	before = measure();
+	before = measure_memory();
 	for (int i = 0; i < LOCAL_SOCKETS; i++) {
 		size_t count = fill(fds[i][0], type, len);
 
@@ -172,7 +133,7 @@ static void local(const char *name, int type, size_t len)
 	}
 	snprintf(title, sizeof(title), "%s.all_the_credit", name);
 	report(good, title, "it took another number");
-	judge(name, before, measure(), bytes, messages);
+	judge(name, before, measure_memory(), bytes, messages);
 	good = true;
 	for (int i = 0; i < LOCAL_SOCKETS; i++)
 		good &= read_back(fds[i][1], type, bytes / LOCAL_SOCKETS,
@@ -212,7 +173,7 @@ static void remote(const char *name, int type)
 {
 	int fds[REMOTE_SOCKETS];
 	size_t bytes = 0, messages = 0;
-	struct memory before = measure();
+	struct memory before = measure_memory();
 	bool good = true;
 	char title[64];
 
@@ -224,7 +185,7 @@ static void remote(const char *name, int type)
 	}
 	snprintf(title, sizeof(title), "%s.all_the_credit", name);
 	report(good, title, "it is another number, or the connection was reset");
-	judge(name, before, measure(), bytes, messages);
+	judge(name, before, measure_memory(), bytes, messages);
 	good = true;
 	for (int i = 0; i < REMOTE_SOCKETS; i++)
 		good &= read_back(fds[i], type, REMOTE_BUFFER, REMOTE_BUFFER, 1);

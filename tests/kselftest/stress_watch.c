@@ -10,6 +10,7 @@
  */
 #define _GNU_SOURCE
 #include "stress.h"
+#include "stacks.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -366,25 +367,10 @@ void buffer_put(uint8_t *buffer)
 
 /* ---- the watchdog ---- */
 
-static void print_file(const char *title, const char *path)
-{
-	char line[256];
-	FILE *file = fopen(path, "r");
-
-	if (!file)
-		return;
-	while (fgets(line, sizeof(line), file)) {
-		line[strcspn(line, "\n")] = '\0';
-		printf("# %s %s\n", title, line);
-	}
-	fclose(file);
-}
-
 static void print_slot(const struct slot *slot)
 {
 	const struct standing *at = &slot->standing;
 	long now = now_ms();
-	char path[64];
 
 	printf("# thread %d of process %d: in %s(fd %d) for %ld ms, nothing achieved for %ld ms; scene %s, --scene=%#llx\n",
 	       slot->tid, slot->pid, call_names[slot->call], slot->fd,
@@ -398,10 +384,7 @@ static void print_slot(const struct slot *slot)
 		       (unsigned long long)at->sent,
 		       (unsigned long long)at->out_total,
 		       at->out_over ? " and the end" : "", at->lowat, at->wanted);
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/wchan", slot->pid, slot->tid);
-	print_file("  wchan", path);
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stack", slot->pid, slot->tid);
-	print_file("  stack", path);
+	print_stack(slot->pid, slot->tid);
 }
 
 static void sysrq(char key)

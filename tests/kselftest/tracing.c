@@ -54,6 +54,11 @@ bool tracing_event(const struct tracing *tracing, const char *event,
 	return put(tracing, name, "1");
 }
 
+bool tracing_stacks(const struct tracing *tracing)
+{
+	return put(tracing, "options/stacktrace", "1");
+}
+
 bool tracing_start(const struct tracing *tracing)
 {
 	char path[256];
@@ -76,7 +81,7 @@ bool tracing_stop(const struct tracing *tracing)
 int tracing_each(const struct tracing *tracing, const char *name,
 		 void (*see)(const char *line, void *argument), void *argument)
 {
-	char path[256], wanted[64], line[1024];
+	char path[256], wanted[64], line[1024], told[4096] = "";
 	int found = 0;
 	FILE *file;
 
@@ -86,14 +91,25 @@ int tracing_each(const struct tracing *tracing, const char *name,
 	if (!file)
 		return -1;
 	while (fgets(line, sizeof(line), file)) {
-		char *event = strstr(line, wanted);
+		size_t len = strlen(told);
+		char *event;
 
-		if (!event)
+		line[strcspn(line, "\n")] = '\0';
+		if (strstr(line, "<stack trace>"))
 			continue;
-		found++;
-		if (see)
-			see(event + 2, argument);
+		if (!strncmp(line, " => ", 4)) {
+			if (len)
+				snprintf(told + len, sizeof(told) - len, " < %s", line + 4);
+			continue;
+		}
+		if (len && see)
+			see(told, argument);
+		event = strstr(line, wanted);
+		snprintf(told, sizeof(told), "%s", event ? event + 2 : "");
+		found += !!event;
 	}
+	if (*told && see)
+		see(told, argument);
 	fclose(file);
 	return found;
 }

@@ -11,22 +11,29 @@
 #   loopback  both here
 #   client    the client here, the server on the host
 #   server    the server here, the client on the host
+#   sibling_client, sibling_server
+#             the same with another guest in place of the host
 #
-# A host that is a guest itself runs the other end (qemu/host-agent.sh), and the
-# control connection goes over the network device that it gives to this guest.
+# A host that is a guest itself, and another guest, run the other end
+# (qemu/host-agent.sh); the control connection goes over the network device.
 cell=$1
 shift
+# The other end's CID and address; where that finds a server of this end's.
+far_cid=2 far_address=10.0.2.2 near_server="--control-host=127.0.0.1 --control-port=7100"
+case $cell in
+sibling_*)
+	cell=${cell#sibling_}
+	far_cid=4 far_address=10.0.3.4 near_server="--control-host=10.0.3.3 --control-port=1234"
+	;;
+esac
 near=/tmp/vsock_test.near
 far=/tmp/vsock_test.far
 
 # with_network: the network device, once.
 with_network() {
 	[ -e /sys/class/net/eth0 ] && return
-	for module in failover net_failover virtio_net; do
-		[ -e /sys/module/$module ] || insmod /modules/$module.ko
-	done
-	ip address add 10.0.2.15/24 dev eth0
-	ip link set eth0 up
+	. /plan-functions.sh
+	link 10.0.2.15
 }
 
 # here PROGRAM OPTION...: runs a program here, for $limit seconds at most.
@@ -34,9 +41,9 @@ here() {
 	timeout -s KILL "$limit" "$@" 2>&1
 }
 
-# on_host PROGRAM OPTION...: the same on the host.
-on_host() {
-	echo "$limit $*" | nc 10.0.2.2 7000
+# there PROGRAM OPTION...: the same at the other end.
+there() {
+	echo "$limit $*" | nc $far_address 7000
 }
 
 # listens FILE: waits until the server that writes to FILE can be connected to.
@@ -66,14 +73,14 @@ run_pair() {
 		here $client --peer-cid=1 --control-host=127.0.0.1 --control-port=1234 >$near
 		;;
 	client)
-		on_host $server --peer-cid=3 >$far &
+		there $server --peer-cid=3 >$far &
 		listens $far
-		here $client --peer-cid=2 --control-host=10.0.2.2 --control-port=1234 >$near
+		here $client --peer-cid=$far_cid --control-host=$far_address --control-port=1234 >$near
 		;;
 	server)
-		here $server --peer-cid=2 >$near &
+		here $server --peer-cid=$far_cid >$near &
 		listens $near
-		on_host $client --peer-cid=3 --control-host=127.0.0.1 --control-port=7100 >$far
+		there $client --peer-cid=3 $near_server >$far
 		;;
 	esac
 	wait
@@ -148,12 +155,12 @@ transfer() {
 		send_until_let_in $near here $sender 1 $options
 		;;
 	client)
-		on_host $receiver >$far &
-		send_until_let_in $near here $sender 2 $options
+		there $receiver >$far &
+		send_until_let_in $near here $sender $far_cid $options
 		;;
 	server)
 		here $receiver >$near &
-		send_until_let_in $far on_host $sender 3 $options
+		send_until_let_in $far there $sender 3 $options
 		;;
 	esac
 	wait
@@ -186,7 +193,7 @@ send_until_let_in() {
 alone() {
 	limit=15
 	here /tests/no_sockets 12
-	[ "$cell" = loopback ] || on_host /tests/no_sockets 12
+	[ "$cell" = loopback ] || there /tests/no_sockets 12
 }
 
 case $cell in

@@ -6,6 +6,7 @@
 #include "vsock_util.h"
 
 #include <errno.h>
+#include <glob.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <linux/userfaultfd.h>
@@ -700,6 +701,30 @@ long number_in(const char *path, const char *name)
 	return result;
 }
 
+/* The sum of the numbers behind the word @name on all lines of a file. */
+static long sum_in(const char *path, const char *name)
+{
+	FILE *file = fopen(path, "r");
+	char line[256], found[64];
+	long value, sum = 0;
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%63s %ld", found, &value) == 2 && !strcmp(found, name))
+			sum += value;
+	if (file)
+		fclose(file);
+	return sum;
+}
+
+bool sink_has(int fd, size_t len, const void *data)
+{
+	char line[64], expected[64];
+
+	snprintf(expected, sizeof(expected), "%zu %08x", len,
+		 crc32_update(0, data, len));
+	return !vsock_read_line(fd, line, sizeof(line)) && !strcmp(line, expected);
+}
+
 long module_counter(const char *name)
 {
 	return number_in("/sys/kernel/debug/rvsock/counters", name);
@@ -708,6 +733,36 @@ long module_counter(const char *name)
 long device_counter(const char *name)
 {
 	return number_in("/sys/kernel/debug/rvsock/device", name);
+}
+
+static void write_to(const char *path, const char *text)
+{
+	FILE *file = fopen(path, "w");
+
+	if (file) {
+		fputs(text, file);
+		fclose(file);
+	}
+}
+
+struct memory measure_memory(void)
+{
+	struct memory memory;
+	glob_t slabs;
+	long free;
+
+	write_to("/proc/sys/vm/drop_caches", "3\n");
+	if (!glob("/sys/kernel/slab/*/shrink", 0, NULL, &slabs))
+		for (size_t i = 0; i < slabs.gl_pathc; i++)
+			write_to(slabs.gl_pathv[i], "1\n");
+	globfree(&slabs);
+	sleep_ms(300);
+	memory.slab = number_in("/proc/meminfo", "Slab:") * 1024;
+	/* Each processor has free pages of its own, and counts of its own. */
+	write_to("/proc/sys/vm/stat_refresh", "1\n");
+	free = number_in("/proc/vmstat", "nr_free_pages") + sum_in("/proc/zoneinfo", "count:");
+	memory.used = -free * sysconf(_SC_PAGESIZE);
+	return memory;
 }
 
 int vsock_unsent(int fd)

@@ -19,6 +19,13 @@
 #include <linux/rvsock.h>
 #include <linux/vm_sockets.h>
 
+#ifndef SO_ZEROCOPY
+#define SO_ZEROCOPY	60
+#endif
+#ifndef MSG_ZEROCOPY
+#define MSG_ZEROCOPY	0x4000000
+#endif
+
 #define KIB(n) ((size_t)(n) * 1024)
 #define MIB(n) ((size_t)(n) * 1024 * 1024)
 
@@ -28,6 +35,8 @@
 #define PORT_SERVICE	9000u
 /* The same for SOCK_SEQPACKET, where the peer has it. */
 #define PORT_MESSAGES	9001u
+/* So many listeners has a peer that is in the guest. */
+#define PEER_LISTENERS	4
 /* A port of it where nobody listens. */
 #define PORT_NOBODY	9777u
 
@@ -236,6 +245,24 @@ int vsock_unsent(int fd);
  * socket.
  */
 int vsock_stop_device(long pause);
+
+/* Whether the service "sink" at the other end of @fd says that it got these bytes. */
+bool sink_has(int fd, size_t len, const void *data);
+
+/* Bytes of slabs, and of pages that are not free. */
+struct memory {
+	long slab, used;
+};
+
+/* With what is only kept in case it is wanted again given back before. */
+struct memory measure_memory(void);
+
+/*
+ * What slabs and the lists of free pages hold back beside what is measured, in bytes; on
+ * the debugging kernel also what was freed and is not given out again for a while, and
+ * the zones around each object.
+ */
+#define MEMORY_FIXED	((long)KIB(400) * vsock_patience())
 
 /* Live sockets of the module, as the kernel lists them; -1 if it does not. */
 int live_sockets(void);

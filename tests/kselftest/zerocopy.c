@@ -12,12 +12,6 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 
-#ifndef SO_ZEROCOPY
-#define SO_ZEROCOPY	60
-#endif
-#ifndef MSG_ZEROCOPY
-#define MSG_ZEROCOPY	0x4000000
-#endif
 #ifndef SOL_VSOCK
 #define SOL_VSOCK	287
 #endif
@@ -80,16 +74,6 @@ static uint8_t *pages(size_t len)
 			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	return data == MAP_FAILED ? NULL : data;
-}
-
-/* What the sink says when it has all. */
-static bool sink_has(int fd, size_t len, const void *data)
-{
-	char line[64], expected[64];
-
-	snprintf(expected, sizeof(expected), "%zu %08x", len,
-		 crc32_update(0, data, len));
-	return !vsock_read_line(fd, line, sizeof(line)) && !strcmp(line, expected);
 }
 
 FIXTURE(sink)

@@ -12,15 +12,15 @@ mod event;
 mod receive;
 mod transmit;
 
-pub(crate) use self::transmit::Turn;
+pub(crate) use self::transmit::{
+    Descriptors,
+    Turn, //
+};
 
 use self::{
     counters::Counters,
     receive::Buffers,
-    transmit::{
-        Transmit,
-        PIECES, //
-    },
+    transmit::Transmit, //
 };
 use super::Receiver;
 use crate::net::{
@@ -97,6 +97,8 @@ pub(crate) struct Device<R: Receiver> {
     counters: Counters,
     receive: Queue<ReceiveBuffer, Buffers>,
     transmit: Queue<SkBuff, Transmit<R::Protocol>>,
+    /// How many descriptors of it a packet may take.
+    descriptors: Descriptors,
     event: Queue<SmallBuffer<EVENT_LEN>, ()>,
     #[pin]
     receive_work: Work<Self, RECEIVE_WORK>,
@@ -257,13 +259,13 @@ impl<R: Receiver> Driver for Device<R> {
         let receive = receive.assign(Buffers::default(), c"rvsock rx", static_lock_class!())?;
         let transmit = transmit.assign(Transmit::new()?, c"rvsock tx", static_lock_class!())?;
         let event = event.assign((), c"rvsock event", static_lock_class!())?;
-        if !transmit.takes(PIECES) {
+        let Some(descriptors) = receiver.descriptors().within(&transmit) else {
             dev_err!(
                 device.device(),
                 "the transmit queue is too small for a packet: it has one descriptor\n"
             );
             return Err(EINVAL);
-        }
+        };
         Arc::pin_init(
             pin_init!(Self {
                 receiver,
@@ -275,6 +277,7 @@ impl<R: Receiver> Driver for Device<R> {
                 counters: Counters::new(),
                 receive,
                 transmit,
+                descriptors,
                 event,
                 receive_work <- new_work!("rvsock rx"),
                 transmit_work <- new_work!("rvsock tx"),

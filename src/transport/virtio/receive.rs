@@ -148,7 +148,13 @@ impl<R: Receiver> Device<R> {
 
 /// Gives a buffer back to the device, from which nobody has taken the payload. Returns false for one
 /// that was dropped: it is larger than they are to be now, or the device is gone.
-fn give_back<R: Receiver>(this: &Device<R>, buffer: ReceiveBuffer) -> bool {
+///
+/// Its header goes first. There are devices that use a buffer without writing to it (vhost-device-vsock
+/// does, for a connection that ended before its turn came), and what the buffer held would come again.
+fn give_back<R: Receiver>(this: &Device<R>, mut buffer: ReceiveBuffer) -> bool {
+    if buffer.blank::<HEADER_LEN>().is_err() {
+        return false;
+    }
     let rejected = {
         let mut queue = this.receive.lock();
         if buffer.size() > BufferSize::bytes(queue.size.order()) {

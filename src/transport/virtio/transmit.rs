@@ -15,7 +15,10 @@ use super::{
     TRANSMIT_WORK, //
 };
 use crate::net::{
-    skb::SkBuff,
+    skb::{
+        PayloadLimits,
+        SkBuff, //
+    },
     skb_queue::SkBuffQueue,
     sock::{
         Protocol,
@@ -39,7 +42,11 @@ use crate::transport::{
     },
     Receiver, //
 };
-use crate::virtio::QueueGuard;
+use crate::virtio::{
+    Buffer,
+    Queue,
+    QueueGuard, //
+};
 use kernel::{
     alloc::flags::__GFP_NOWARN,
     prelude::*,
@@ -53,8 +60,39 @@ use kernel::{
 /// The place of a socket in a queue that is this one's: the other one is its listener's.
 const WAITING: usize = 1;
 
-/// How many descriptors a packet may take: header and payload.
-pub(super) const PIECES: usize = 2;
+/// How many descriptors a packet may take: one for the header, the others for the payload.
+///
+/// The specification lets a driver take any number, but several devices refuse more than two, and
+/// cannot say so.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Descriptors(usize);
+
+impl Descriptors {
+    /// What a packet with payload needs.
+    pub(super) const LEAST: Self = Descriptors(2);
+    /// What can be of use.
+    pub(crate) const MOST: Self = Descriptors(1 + PayloadLimits::MAX_PIECES);
+
+    /// So many of them, from 2 to 18.
+    pub(crate) fn new(count: u8) -> Option<Self> {
+        let count = Descriptors(count.into());
+        (Self::LEAST..=Self::MOST).contains(&count).then_some(count)
+    }
+
+    /// As many as that where `transmit` takes them, else fewer. `None` if it does not take a packet.
+    pub(super) fn within<B: Buffer, T: Send>(self, transmit: &Queue<B, T>) -> Option<Self> {
+        let count = self.min(Descriptors(transmit.most_segments()));
+        (count >= Self::LEAST).then_some(count)
+    }
+
+    /// How large a packet may be.
+    fn payload_limits(self) -> PayloadLimits {
+        PayloadLimits::new(self.0 - 1, LARGEST_PAYLOAD)
+    }
+}
+
+/// The largest payload of a packet, in bytes: what the kernel's own drivers and hosts take.
+const LARGEST_PAYLOAD: usize = 64 * 1024;
 
 /// Who waits for room, behind the queue's lock.
 pub(super) struct Transmit<P: Protocol> {
@@ -128,9 +166,10 @@ impl Label {
 }
 
 impl<R: Receiver> Device<R> {
-    /// The largest payload of a packet, in bytes: what can be had in one piece. More than one
-    /// piece is more than some devices take.
-    pub(crate) const LARGEST_PAYLOAD: usize = 32 * 1024;
+    /// How large a packet may be.
+    pub(crate) fn payload_limits(&self) -> PayloadLimits {
+        self.descriptors.payload_limits()
+    }
 
     /// Sends a packet without payload of the connection of `sock`: without a turn, if nobody else
     /// waits. Returns false if it has to wait: then [`Device::wait_for_turn`] is to be called. Process
@@ -213,7 +252,7 @@ impl<R: Receiver> Device<R> {
     /// Somebody began to wait. Without anything under way, or with room since, nothing of the
     /// device's would come to an end that gives it a turn.
     fn look_for_room(self: &Arc<Self>, queue: &Guard<'_, R>) {
-        if queue.turns == 0 && Self::is_free(queue) {
+        if queue.turns == 0 && self.is_free(queue) {
             self.schedule_turns();
         }
     }
@@ -239,7 +278,7 @@ impl<R: Receiver> Device<R> {
                 queue.blocked = false;
             }
             let others_wait = queue.others_wait(sock);
-            let is_free = Self::is_free(&queue);
+            let is_free = self.is_free(&queue);
             if !is_free && queue.is_broken() {
                 Device::fail(self);
             }
@@ -323,7 +362,7 @@ impl<R: Receiver> Device<R> {
                 self.serve_reset(&mut queue);
                 let next = self.next_turn(&mut queue);
                 let more = next.is_some()
-                    || (!queue.resets.is_empty() && Self::is_free(&queue))
+                    || (!queue.resets.is_empty() && self.is_free(&queue))
                     || !queue.enable_callbacks();
                 (queue.kick_prepare(), sent, next, more)
             };
@@ -341,14 +380,14 @@ impl<R: Receiver> Device<R> {
     }
 
     /// Whether there is room for another packet, as far as is known.
-    fn is_free(queue: &Guard<'_, R>) -> bool {
-        !queue.blocked && queue.has_room(PIECES)
+    fn is_free(&self, queue: &Guard<'_, R>) -> bool {
+        !queue.blocked && queue.has_room(self.descriptors.0)
     }
 
     /// Who has the next turn: whoever waits longest, unless it was served last and another one waits.
     /// The turn is over when this is called again.
     fn next_turn(&self, queue: &mut Guard<'_, R>) -> Option<(ARef<Sock<R::Protocol>>, Turn)> {
-        if !Self::is_free(queue) {
+        if !self.is_free(queue) {
             return None;
         }
         let mut sock = queue.waiting.pop()?;
@@ -364,7 +403,7 @@ impl<R: Receiver> Device<R> {
 
     /// Sends one of the resets that wait.
     fn serve_reset(self: &Arc<Self>, queue: &mut Guard<'_, R>) {
-        if !Self::is_free(queue) {
+        if !self.is_free(queue) {
             return;
         }
         let Some(mut reset) = queue.resets.pop() else {

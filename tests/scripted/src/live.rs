@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::packet::{Header, Operation, Packet, HOST_CID};
+use rvsock_packet::{Header, Operation, Packet, END_OF_MESSAGE, HOST_CID, SEQPACKET};
 
 /// Port of the echo.
 pub const ECHO_PORT: u32 = 9998;
@@ -21,10 +21,6 @@ pub const BUFFER: u32 = 256 * 1024;
 
 /// Payload of the packets that are sent, in bytes; any receive buffer has room for it.
 const LARGEST: usize = 2048;
-
-/// The type of a message socket, and the flag that ends a message.
-const SEQPACKET: u16 = 2;
-const END_OF_MESSAGE: u32 = 1;
 
 /// The bits of a shutdown: no more receiving, no more sending.
 pub const BOTH: u32 = 3;

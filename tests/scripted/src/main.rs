@@ -13,7 +13,6 @@
 mod device;
 mod fuzz;
 mod live;
-mod packet;
 mod parse;
 mod rings;
 mod scenario;

@@ -41,6 +41,7 @@
 //! | `used=N`, `id=N`, `ahead=N` | host: lies in the used ring: the length, the descriptor, the index |
 //! | `twice` | host: the used ring has it twice |
 //! | `overwritten` | host: the header is overwritten once the guest has it |
+//! | `unwritten` | host: nothing is written into the guest's buffer |
 //! | `quiet` | host: no interrupt tells of it |
 //!
 //! | other steps | |
@@ -66,8 +67,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail, ensure, Context, Result};
+use rvsock_packet::Field;
 
-use crate::packet::Field;
 use crate::rings::{EVENT, RECEIVE, TRANSMIT};
 use crate::scenario::{Carried, Comparison, Expected, Line, Manner, Scenario, Sent, Step};
 use value::{absolute, field, milliseconds, operation, quoted, small, values};
@@ -309,6 +310,7 @@ fn ring(word: &str, manner: &mut Manner) -> Result<bool> {
         Some(("ahead", value)) => manner.ahead = small(value)?.try_into()?,
         None if word == "twice" => manner.twice = true,
         None if word == "overwritten" => manner.overwritten = true,
+        None if word == "unwritten" => manner.unwritten = true,
         None if word == "quiet" => manner.quiet = true,
         _ => return Ok(false),
     }
@@ -320,8 +322,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::packet::Operation;
     use crate::scenario::{Value, Values};
+    use rvsock_packet::Operation;
 
     fn parsed(text: &str) -> Result<Scenarios> {
         let mut scenarios = Scenarios::new();

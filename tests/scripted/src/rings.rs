@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering;
 use std::sync::OnceLock;
 
 use anyhow::{ensure, Context, Result};
+use rvsock_packet::HEADER_LEN;
 use vhost_user_backend::{VringRwLock, VringState, VringT};
 use virtio_queue::QueueT;
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
-use crate::packet::HEADER_LEN;
 use crate::scenario::Manner;
 
 /// The queue of packets that the guest receives.
@@ -139,7 +139,9 @@ impl Rings {
                 "{} bytes do not fit into the guest's buffer of {room}",
                 bytes.len()
             );
-            writer.write_all(bytes)?;
+            if !manner.unwritten {
+                writer.write_all(bytes)?;
+            }
             let id = manner.id.unwrap_or(head.into());
             let length = manner.used.unwrap_or(bytes.len() as u32);
             give(state, memory, id, length, manner)?;

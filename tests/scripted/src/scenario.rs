@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::packet::{Field, Operation};
+use rvsock_packet::{Field, Operation};
 
 /// What a device does and expects, step by step.
 #[derive(Debug, PartialEq, Eq)]
@@ -147,6 +147,8 @@ pub struct Manner {
     pub twice: bool,
     /// Whether the header is overwritten after the buffer was given to the guest.
     pub overwritten: bool,
+    /// Whether the buffer is given to the guest as it was.
+    pub unwritten: bool,
     /// Whether the guest is not interrupted.
     pub quiet: bool,
 }

@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
+use rvsock_packet::{Header, Operation, Packet, HOST_CID};
 
 use crate::device::Signal;
 use crate::fuzz::Tally;
 use crate::live::{Asked, Live, Ports, BOTH, BUFFER};
-use crate::packet::{Header, Operation, Packet, HOST_CID};
 use crate::parse::Scenarios;
 use crate::rings::{Rings, EVENT, RECEIVE, TRANSMIT};
 use crate::scenario::{Line, Manner, Step};

@@ -2,15 +2,14 @@
 
 //! The connections that the fuzzer has opened, as a correct guest has them.
 
-use crate::live::BOTH;
-use crate::packet::{Header, Operation};
+use rvsock_packet::{Header, Operation, END_OF_MESSAGE, SEQPACKET};
 
-use super::places::{place_of, Place, SEQPACKET};
+use crate::live::BOTH;
+
+use super::places::{place_of, Place};
 
 /// The flag of a shutdown that says that nothing more will be sent.
 const SEND: u32 = 2;
-/// The flag that ends a message.
-const END_OF_MESSAGE: u32 = 1;
 
 /// A connection to the guest.
 #[derive(Clone, Debug)]

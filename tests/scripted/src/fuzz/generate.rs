@@ -7,9 +7,9 @@ use std::collections::VecDeque;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rvsock_packet::{Header, Operation, Packet, HEADER_LEN, HOST_CID, SEQPACKET, STREAM};
 
 use crate::live::{BOTH, BUFFER, ECHO_PORT};
-use crate::packet::{Header, Operation, Packet, HEADER_LEN, HOST_CID, STREAM};
 use crate::rings::{EVENT, RECEIVE, TRANSMIT};
 use crate::scenario::{pattern, Manner};
 
@@ -17,7 +17,6 @@ use super::book::Book;
 use super::mutate::{mutate, spoil, Shot, LARGEST, LENGTHS};
 use super::places::{
     Place, CONNECTED_PORT, CONNECTORS, CONNECTOR_PORT, HOST_PORT, HOST_PORTS, LIVE, PLACES,
-    SEQPACKET,
 };
 use super::verdict::{disturbs_services, verdict, Verdict};
 use super::{Kind, Move, Order};

@@ -30,11 +30,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{bail, Context, Result};
+use rvsock_packet::Packet;
 
 pub use generate::Generator;
 pub use tally::{end_of_all, Tally};
 
-use crate::packet::Packet;
 use crate::scenario::Manner;
 
 /// What a run does, which follows from the seed's last three bits.

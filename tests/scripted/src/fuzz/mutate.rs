@@ -4,8 +4,8 @@
 
 use rand::seq::IndexedRandom;
 use rand::Rng;
+use rvsock_packet::{Field, Header, Operation, Packet, HEADER_LEN};
 
-use crate::packet::{Field, Header, Operation, Packet, HEADER_LEN};
 use crate::scenario::Manner;
 
 /// The most payload that a packet of the fuzzer has, in bytes: what fits into a buffer of 4 KiB

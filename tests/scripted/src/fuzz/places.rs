@@ -3,10 +3,7 @@
 //! Where the guest's program listens and connects from, and what it does there. The same stands in
 //! `tests/kselftest/fuzz_victims.c`.
 
-use crate::packet::STREAM;
-
-/// The type of a message socket.
-pub const SEQPACKET: u16 = 2;
+use rvsock_packet::{SEQPACKET, STREAM};
 
 /// A place of the guest.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,8 +5,7 @@
 use std::fmt;
 
 use anyhow::{ensure, Result};
-
-use crate::packet::{Header, Operation, Packet, HOST_CID, STREAM};
+use rvsock_packet::{Header, Operation, Packet, HOST_CID, STREAM};
 
 /// The packets of the guest.
 #[derive(Debug, Default)]

@@ -2,10 +2,9 @@
 
 //! What a correct guest makes of a packet before it looks for the connection.
 
-use crate::live;
-use crate::packet::{Header, Operation, HEADER_LEN, STREAM};
+use rvsock_packet::{Header, Operation, HEADER_LEN, SEQPACKET, STREAM};
 
-use super::places::SEQPACKET;
+use crate::live;
 
 /// The largest receive buffer of any driver, in bytes: what says that it is longer is a lie.
 const LARGEST_BUFFER: u32 = 65536;

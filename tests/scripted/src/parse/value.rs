@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
+use rvsock_packet::{Field, Operation};
 
-use crate::packet::{Field, Operation};
 use crate::scenario::{Value, Values};
 
 /// Names for numbers, by the field in which they stand.

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
+use rvsock_packet::{Field, Header, Operation, Packet, HOST_CID, STREAM};
 
 use super::{log, may_be_skipped, Connection, Stage, PATIENCE};
-use crate::packet::{Field, Header, Operation, Packet, HOST_CID, STREAM};
 use crate::rings::{EVENT, RECEIVE, TRANSMIT};
 use crate::scenario::{pattern, Comparison, Expected};
 

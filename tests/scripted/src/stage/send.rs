@@ -3,10 +3,10 @@
 //! What the host sends: true unless the scenario says otherwise.
 
 use anyhow::Result;
+use rvsock_packet::{Field, Header, Operation, Packet, STREAM};
 
 use super::{log, Connection, Stage};
 use crate::live::BUFFER;
-use crate::packet::{Field, Header, Operation, Packet, STREAM};
 use crate::rings::RECEIVE;
 use crate::scenario::{pattern, Carried, Manner, Sent};
 

@@ -4,6 +4,8 @@
 //!
 //! Source: virtio specification, 5.10.6 (device operation).
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 /// Length of the header, in bytes.
@@ -14,6 +16,13 @@ pub const HOST_CID: u64 = 2;
 
 /// The type of a stream socket.
 pub const STREAM: u16 = 1;
+/// The type of a message socket.
+pub const SEQPACKET: u16 = 2;
+
+/// The flag of a message's last packet.
+pub const END_OF_MESSAGE: u32 = 1;
+/// The flag of a record's last packet.
+pub const END_OF_RECORD: u32 = 2;
 
 /// The operations with a name, and their names in scenarios.
 const OPERATIONS: [(u16, &str); 8] = [

@@ -765,6 +765,23 @@ struct memory measure_memory(void)
 	return memory;
 }
 
+struct memory measure_memory_within(struct memory before, long bound)
+{
+	long end = now_ms() + PATIENCE_MS;
+	struct memory least = measure_memory();
+
+	while ((least.slab - before.slab > bound || least.used - before.used > bound) &&
+	       now_ms() < end) {
+		struct memory memory = measure_memory();
+
+		if (memory.slab < least.slab)
+			least.slab = memory.slab;
+		if (memory.used < least.used)
+			least.used = memory.used;
+	}
+	return least;
+}
+
 int vsock_unsent(int fd)
 {
 	int count = -1;

@@ -256,6 +256,12 @@ struct memory {
 
 /* With what is only kept in case it is wanted again given back before. */
 struct memory measure_memory(void);
+/*
+ * Measure again and again, for at most PATIENCE_MS, until it is at most @bound bytes more than
+ * @before. Returns the least that was seen: what the kernel holds for a moment only (until
+ * a grace period is over, say) is not what is asked for.
+ */
+struct memory measure_memory_within(struct memory before, long bound);
 
 /*
  * What slabs and the lists of free pages hold back beside what is measured, in bytes; on

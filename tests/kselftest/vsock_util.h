@@ -249,7 +249,7 @@ int vsock_stop_device(long pause);
 /* Whether the service "sink" at the other end of @fd says that it got these bytes. */
 bool sink_has(int fd, size_t len, const void *data);
 
-/* Bytes of slabs, and of pages that are not free. */
+/* Bytes of slabs, and of pages that are not free; without the device's receive buffers. */
 struct memory {
 	long slab, used;
 };

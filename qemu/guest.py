@@ -17,6 +17,7 @@ import tempfile
 import time
 import tomllib
 
+import emulator
 import host
 import hotplug
 import initramfs
@@ -53,6 +54,10 @@ QEMU_MEMORY = 200
 
 class GuestFailed(Exception):
     """The guest could not be made or booted; the message says what to do."""
+
+
+class EmulatorFailed(GuestFailed):
+    """The guest could not go on, through no fault of its own or of anything in it."""
 
 
 def topologies():
@@ -173,6 +178,9 @@ class Run:
                 "drivers": "".join(f"{driver}\n" for driver in self._machine.drivers)}
         self._more = more
         self.logs = pathlib.Path(logs)
+        self._make_logs()
+
+    def _make_logs(self):
         shutil.rmtree(self.logs, ignore_errors=True)
         self.logs.mkdir(parents=True)
 
@@ -215,8 +223,22 @@ class Run:
     def boot(self, limit, watch=lambda text: None):
         """Boots, and waits for the guest to power off, at most `limit` seconds.
 
-        `watch` is given the results as they come, in whole lines.
+        `watch` is given the results as they come, in whole lines. A guest that the emulator has
+        let down is booted once more: `watch` gets a line "##rvsock again", and nothing of what
+        was before counts.
         """
+        try:
+            return self._boot(limit, watch)
+        except EmulatorFailed as error:
+            kept = self.logs.with_name(f"{self.logs.name}.lost")
+            shutil.rmtree(kept, ignore_errors=True)
+            self.logs.rename(kept)
+            print(f"{error}; booting again (logs: {kept.relative_to(CLONE)})\n", end="", flush=True)
+        self._make_logs()
+        watch("##rvsock again\n")
+        return self._boot(limit, watch)
+
+    def _boot(self, limit, watch):
         # Paths of unix sockets are limited to 108 bytes, hence a short directory.
         with tempfile.TemporaryDirectory(prefix="guest-") as sockets:
             sockets = pathlib.Path(sockets)
@@ -250,6 +272,7 @@ class Run:
             (self.logs / name).touch()
         start = time.monotonic()
         timed_out, begun, come = False, False, ""
+        health = emulator.Emulator(sockets / "monitor.sock")
         start_limit = START_SECONDS * self._kernel.patience
         if self._topology.get("nested"):
             start_limit += START_SECONDS
@@ -270,6 +293,8 @@ class Run:
                         watch(whole + newline)
                     if qemu.returncode is not None:
                         break
+                    if lost := health.look():
+                        raise EmulatorFailed(lost)
                     if time.monotonic() - start > limit:
                         timed_out = True
                         self._dump(sockets)
@@ -292,8 +317,8 @@ class Run:
 
 
 def _serial_lines(machine, sockets, logs, whose=""):
-    """The guest's two serial lines, for the kernel's log and for results, and QEMU's control.
-    Both logs go on when it boots once more."""
+    """The guest's two serial lines, for the kernel's log and for results, and QEMU's control,
+    once for what the guest asks for and once for what looks at it. Both logs go on when it boots once more."""
     return [
         "-chardev", f"socket,id=console,path={sockets}/{whose}console.sock,server=on,"
                     f"wait=off,logfile={logs}/{whose}console.log,logappend=on",
@@ -301,6 +326,7 @@ def _serial_lines(machine, sockets, logs, whose=""):
         "-chardev", f"file,id=results,path={logs}/{whose}results.log,append=on",
         *machine.results,
         "-qmp", f"unix:{sockets}/{whose}qmp.sock,server=on,wait=off",
+        "-qmp", f"unix:{sockets}/{whose}monitor.sock,server=on,wait=off",
     ]
 
 

@@ -10,6 +10,7 @@ import tempfile
 CLONE = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CLONE / "qemu"))
 import behaviour  # noqa: E402
+import emulator  # noqa: E402
 import guest  # noqa: E402
 import kernels  # noqa: E402
 import results  # noqa: E402
@@ -60,6 +61,14 @@ GOOD = ("##rvsock leaks loaded 0\n##rvsock leaks unloaded 0\n"
 PROOF = (f"[    9.0] {guest.ON_PURPOSE}\n"
          "[    9.1] BUG: sleeping function called from invalid context at mm.h:1\n"
          "[    9.2] BUG: KASAN: slab-use-after-free in use_after_free+0x1/0x2 [detectors]\n")
+# What QEMU tells of three processors: one at work, two that sleep, the last of them with
+# interrupts forbidden; and of two local APICs, of which the second has lost the end of a timer.
+REGISTERS = "".join(
+    f"\r\nCPU#{number}\r\nRAX=0000000000000001 RBX=0000000000000000\r\n"
+    f"RIP=ffffffff9717bf5f RFL={flags:08x} [-------] CPL=0 II=0 A20=1 SMM=0 HLT={halted}\r\n"
+    for number, flags, halted in ((0, 0x202, 0), (1, 0x202, 1), (2, 0x2, 1)))
+LAPIC = "ESR\t 0x00000000\r\nISR\t (none)\r\nIRR\t 36 236 \r\n"
+LOST_LAPIC = LAPIC.replace("(none)", "236 ")
 
 
 def outcome(directory, console):
@@ -135,6 +144,11 @@ def cases(directory):
     yield "siblings.lies", len([*siblings.mistakes(counted + lies)]) == 2
     yield "siblings.lies_in_between", not [*siblings.mistakes(lies + counted)]
     yield "siblings.nothing_counted", len([*siblings.mistakes("ready\n")]) == 6
+
+    yield "emulator.sleepers", [*emulator.sleepers(REGISTERS.replace("\r", ""))] == [1]
+    yield "emulator.sleepers_as_qemu_says_it", [*emulator.sleepers(REGISTERS)] == [1]
+    yield "emulator.nothing_in_service", emulator.in_service(LAPIC) == ""
+    yield "emulator.lost_end", emulator.in_service(LOST_LAPIC) == "236"
 
     yield "rule.with_its_number", not wrong("15", "spec:wire.spec_15_connections_are_told_apart")
     yield "rule.without_a_test", wrong("15") == 2

@@ -160,6 +160,9 @@ class Progress:
         self._text += text
         if "##rvsock" not in text:
             return
+        if text == "##rvsock again\n":
+            self._text, self._shown = "", set()
+            return
         for name, program in results.parse(self._text).programs.items():
             if program.status is not None and name not in self._shown:
                 self._shown.add(name)

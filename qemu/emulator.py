@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Whether the emulator has lost an interrupt, which a guest cannot do by itself.
+
+Seen with QEMU 10.0 and several processors, once in some dozens of hours: a processor sleeps
+with interrupts allowed, and its local APIC has the timer's vector in service, as if the handler
+ran, which never began. Nothing below that priority reaches this processor any more: its timers
+have stopped for good, and sooner or later whatever waits for one of them hangs.
+"""
+
+import re
+import time
+
+import qmp
+
+# A kernel sleeps neither in a handler nor before it has told the APIC of its end. The state is
+# read while it changes, so it counts when it was the same so often in a row.
+LOOKS = 3
+# Seconds between two looks.
+PERIOD = 5.0
+
+_PROCESSOR = re.compile(r"^CPU#(\d+)\s*$", re.M)
+_FLAGS = re.compile(r"\bRFL=([0-9a-f]+)\b.*\bII=(\d)\b.*\bHLT=(\d)\b")
+_IN_SERVICE = re.compile(r"^ISR\s+(.*?)\s*$", re.M)
+_INTERRUPTS_ALLOWED = 0x200
+
+
+def sleepers(registers):
+    """The processors that sleep until an interrupt comes, by what QEMU tells of all registers."""
+    _, *parts = _PROCESSOR.split(registers)
+    for number, text in zip(parts[::2], parts[1::2]):
+        flags = _FLAGS.search(text)
+        if flags and int(flags[1], 16) & _INTERRUPTS_ALLOWED and flags.group(2, 3) == ("0", "1"):
+            yield int(number)
+
+
+def in_service(lapic):
+    """The vectors that a local APIC has in service, as QEMU prints them; "" for none."""
+    found = _IN_SERVICE.search(lapic)
+    return "" if not found or found[1] == "(none)" else found[1]
+
+
+class Emulator:
+    """Looks at a running QEMU by a monitor of its own, whose socket is at `path`."""
+
+    def __init__(self, path):
+        self._path = path
+        self._next = time.monotonic() + PERIOD
+        self._seen = []
+
+    def look(self):
+        """Looks, if it is time to. Returns what QEMU has lost, in words, or None."""
+        if time.monotonic() < self._next:
+            return None
+        self._next = time.monotonic() + PERIOD
+        self._seen = [*self._seen[1 - LOOKS:], self._stuck()]
+        lost = set.intersection(*self._seen) if len(self._seen) == LOOKS else ()
+        for number, vectors in sorted(lost):
+            return (f"the emulator has lost an interrupt: processor {number} sleeps with vector "
+                    f"{vectors} in service")
+        return None
+
+    def _stuck(self):
+        try:
+            with qmp.Qmp(self._path) as control:
+                found = {(number, in_service(_told(control, f"info lapic {number}")))
+                         for number in sleepers(_told(control, "info registers -a"))}
+        except (qmp.QmpFailed, OSError, ValueError):
+            # It is not up yet, or just ending.
+            return set()
+        return {(number, vectors) for number, vectors in found if vectors}
+
+
+def _told(control, line):
+    return control.ask("human-monitor-command", **{"command-line": line})

@@ -514,7 +514,7 @@ int poll_for(int fd, int events, int timeout_ms)
 
 bool wait_queued(int fd, size_t len)
 {
-	long end = now_ms() + PATIENCE_MS;
+	long end = now_ms() + PATIENCE_MS * vsock_patience();
 	char *scratch = malloc(len);
 	bool there = false;
 

@@ -140,6 +140,9 @@ def pack(path, scripts, kernel, topology, more=lambda archive: None):
 
 # Of every guest. QEMU emulates, also where KVM is there: no run depends on it.
 COMMON = ["-accel", "tcg,thread=multi", "-nodefaults", "-display", "none", "-no-reboot"]
+# A guest whose memory a device cannot reach: what they exchange is copied through a part of it
+# that is set aside, as where the rest is encrypted.
+PLATFORM_ARGUMENTS = " swiotlb=force"
 
 
 def _command(topology, image, kernel):
@@ -153,7 +156,8 @@ def _command(topology, image, kernel):
         "-cpu", machine.processor(),
         "-smp", str(topology["processors"]), "-m", str(topology["memory"]),
         "-kernel", str(kernel.directory / "vmlinuz"), "-initrd", str(image),
-        "-append", kernel.arguments + machine.kernel_arguments(),
+        "-append", kernel.arguments + machine.kernel_arguments()
+        + (PLATFORM_ARGUMENTS if topology.get("platform") else ""),
     ]
 
 

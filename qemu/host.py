@@ -145,6 +145,7 @@ class Host:
 
     def _start_sibling(self):
         command = ["build/sibling/rvsock-sibling"]
+        command += ["--platform"] if self._topology.get("platform") else []
         command += [f"--guest={self.socket(number)},{cid}" for number, cid in enumerate(siblings.CIDS)]
         device = self._spawn("device", command)
         self._wait_for(device, "rvsock-sibling",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost_user_backend::{VhostUserBackend, VringRwLock};
-use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
+use virtio_bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::eventfd::EventFd;
@@ -26,15 +26,18 @@ const SEQPACKET: u64 = 1;
 /// The part of the device that one virtual machine talks to.
 pub struct Device {
     cid: u64,
+    platform: bool,
     rings: Arc<Rings>,
     signals: Sender<Signal>,
 }
 
 impl Device {
-    /// A device that gives its guest this CID, with what it shares with the switch.
-    pub fn new(cid: u64, rings: Arc<Rings>, signals: Sender<Signal>) -> Self {
+    /// A device that gives its guest this CID, with what it shares with the switch. With `platform`,
+    /// the guest is to reach it only by what its platform lets devices see.
+    pub fn new(cid: u64, platform: bool, rings: Arc<Rings>, signals: Sender<Signal>) -> Self {
         Device {
             cid,
+            platform,
             rings,
             signals,
         }
@@ -64,11 +67,19 @@ impl VhostUserBackend for Device {
             | (1 << VIRTIO_RING_F_EVENT_IDX)
             | (1 << VIRTIO_RING_F_INDIRECT_DESC)
             | (1 << VIRTIO_F_VERSION_1)
+            | (u64::from(self.platform) << VIRTIO_F_ACCESS_PLATFORM)
             | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
     }
 
     fn protocol_features(&self) -> VhostUserProtocolFeatures {
-        VhostUserProtocolFeatures::MQ | VhostUserProtocolFeatures::CONFIG
+        let mut features = VhostUserProtocolFeatures::MQ | VhostUserProtocolFeatures::CONFIG;
+        if self.platform {
+            // The virtual machine wants to be able to tell what the platform lets the device see. By
+            // itself, without a unit that translates addresses, it does not.
+            features |=
+                VhostUserProtocolFeatures::REPLY_ACK | VhostUserProtocolFeatures::BACKEND_REQ;
+        }
+        features
     }
 
     fn acked_features(&self, _features: u64) {

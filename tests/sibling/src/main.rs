@@ -48,6 +48,9 @@ struct Options {
     /// A guest: where the device listens for its virtual machine, and its CID.
     #[arg(long = "guest", value_name = "SOCKET,CID", required = true)]
     guests: Vec<Wanted>,
+    /// Offer VIRTIO_F_ACCESS_PLATFORM.
+    #[arg(long)]
+    platform: bool,
 }
 
 /// A guest that is asked for on the command line.
@@ -84,11 +87,12 @@ fn main() -> Result<()> {
     let (tell, signals) = mpsc::channel();
     let switch = Switch::new(options.guests.iter().map(|guest| guest.cid));
     let guests = options.guests.len();
+    let platform = options.platform;
     for Wanted { socket, cid } in options.guests {
         let listener = listen(&socket)?;
         let tell = tell.clone();
         thread::spawn(move || {
-            let ended = serve(listener, &socket, cid, &tell);
+            let ended = serve(listener, &socket, cid, platform, &tell);
             log(format_args!("guest {cid} can come no more: {ended:?}"));
         });
     }
@@ -109,11 +113,17 @@ fn listen(socket: &Path) -> Result<Listener> {
 }
 
 /// Is the device of one virtual machine after the other.
-fn serve(mut listener: Listener, socket: &Path, cid: u64, tell: &Sender<Signal>) -> Result<()> {
+fn serve(
+    mut listener: Listener,
+    socket: &Path,
+    cid: u64,
+    platform: bool,
+    tell: &Sender<Signal>,
+) -> Result<()> {
     loop {
         let memory = Memory::new(GuestMemoryMmap::new());
         let rings = Arc::new(Rings::new(memory.clone()));
-        let device = Arc::new(Device::new(cid, Arc::clone(&rings), tell.clone()));
+        let device = Arc::new(Device::new(cid, platform, Arc::clone(&rings), tell.clone()));
         let mut daemon = VhostUserDaemon::new("vsock".to_owned(), device, memory)
             .map_err(|error| anyhow!("{error}"))?;
         daemon.start(listener).map_err(|error| anyhow!("{error}"))?;

@@ -28,6 +28,7 @@ help: ## This list
 	@echo '  TOPOLOGY=NAME run, boot, shell, stress: one of qemu/topologies.toml; default: peer'
 	@echo '  STRESS_SECONDS=N, SEED=N  stress: how long each row takes, and its choices again'
 	@echo '  FUZZ_SECONDS=N, SEED=N  fuzz: how long (60), or one run once more'
+	@echo '  ROUNDS=N, CASE=NAME  bench: how often each case is measured (7), or only one'
 	@echo '  FLIP_BYTE=N   run: the host corrupts its Nth echoed byte, so the run must fail'
 	@echo '  RVSOCK_CACHE=DIR  where build root, kernel and tools are kept; default: ~/.cache/rvsock'
 	@echo '  RVSOCK_MIRROR=URL the package mirror that the build root is made from'
@@ -80,6 +81,14 @@ stress: guest ## Random calls by many threads, long, and a million exchanges (ST
 .PHONY: fuzz
 fuzz: guest ## Packets, events and rings by ever new seeds, against live connections (FUZZ_SECONDS, SEED)
 	@scripts/in-root tests/run_fuzz.py $(and $(FUZZ_SECONDS),--seconds=$(FUZZ_SECONDS)) $(and $(SEED),--seed=$(SEED))
+
+.PHONY: bench
+bench: guest ## Measure rvsock beside the C vsock, AF_UNIX and TCP in one guest (ROUNDS, CASE)
+	@scripts/in-root tests/bench/run_bench.py $(and $(ROUNDS),--rounds=$(ROUNDS)) $(and $(CASE),--case=$(CASE))
+
+.PHONY: bench-exact
+bench-exact: guest ## Count the instructions of rvsock's calls beside those of the others (N=BOOTS)
+	@scripts/in-root tests/bench/run_exact.py $(and $(N),--boots=$(N))
 
 .PHONY: boots
 boots: guest ## Boot, exchange two bytes, power off, 20 times (N=NUMBER): all the same

@@ -139,33 +139,43 @@ def pack(path, scripts, kernel, topology, more=lambda archive: None):
 
 
 # Of every guest. QEMU emulates, also where KVM is there: no run depends on it.
-COMMON = ["-accel", "tcg,thread=multi", "-nodefaults", "-display", "none", "-no-reboot"]
 # A guest whose memory a device cannot reach: what they exchange is copied through a part of it
 # that is set aside, as where the rest is encrypted.
 PLATFORM_ARGUMENTS = " swiotlb=force"
+COMMON = ["-nodefaults", "-display", "none", "-no-reboot"]
+FREE = ["-accel", "tcg,thread=multi"]
+# The guest's time is the number of instructions that it has executed, a nanosecond each: what
+# it does, and how long that takes it, repeats from run to run.
+COUNTED = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off",
+           "-rtc", "base=2026-01-01T00:00:00,clock=vm"]
+COUNTED_ARGUMENTS = " nokaslr norandmaps random.trust_cpu=off"
 
 
-def _command(topology, image, kernel):
+def _command(topology, image, kernel, more=""):
     if topology.get("nested"):
-        return nested.command(image, topology, COMMON)
+        return nested.command(image, topology, [*FREE, *COMMON])
+    counted = topology.get("counted")
     machine = machines.of(topology)
     newer = topology.get("device") in ("scripted", "sibling")
     return [
-        *(host.NEWER_QEMU if newer else ["qemu-system-x86_64"]), *COMMON,
+        *(host.NEWER_QEMU if newer else ["qemu-system-x86_64"]), *(COUNTED if counted else FREE),
+        *COMMON,
         *machine.arguments,
         "-cpu", machine.processor(),
         "-smp", str(topology["processors"]), "-m", str(topology["memory"]),
         "-kernel", str(kernel.directory / "vmlinuz"), "-initrd", str(image),
         "-append", kernel.arguments + machine.kernel_arguments()
-        + (PLATFORM_ARGUMENTS if topology.get("platform") else ""),
+        + (PLATFORM_ARGUMENTS if topology.get("platform") else "")
+        + (COUNTED_ARGUMENTS if counted else "") + more,
     ]
 
 
 class Run:
     """One boot of a guest, in a topology, with its logs in a directory. `more` adds
-    to what it boots from, an archive."""
+    to what it boots from, an archive; `arguments` is added to the kernel's command line."""
 
-    def __init__(self, topology, logs, scripts, kernel=None, more=lambda archive: None):
+    def __init__(self, topology, logs, scripts, kernel=None, more=lambda archive: None,
+                 arguments=""):
         known = topologies()
         if topology not in known:
             raise GuestFailed(f"there is no topology '{topology}'; there are: {', '.join(known)}")
@@ -181,6 +191,7 @@ class Run:
             self._scripts = self._scripts | {
                 "drivers": "".join(f"{driver}\n" for driver in self._machine.drivers)}
         self._more = more
+        self._arguments = arguments and f" {arguments}"
         self.logs = pathlib.Path(logs)
         self._make_logs()
 
@@ -252,7 +263,8 @@ class Run:
             outer = "host-" if self._topology.get("nested") else ""
             with host.Host(self._topology, sockets, self.logs) as side, \
                     self._sibling(side, sockets):
-                command = _command(self._topology, image, self._kernel) + side.device_arguments()
+                command = _command(self._topology, image, self._kernel, self._arguments)
+                command += side.device_arguments()
                 command += _serial_lines(self._machine, sockets, self.logs, outer)
                 if not outer:
                     obey = hotplug.Hotplug(side, sockets / "qmp.sock", self.logs)

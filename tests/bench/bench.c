@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Measures families of sockets beside each other, over loopback and with the host:
+ *
+ *   bench ROUND CASE...
+ *
+ * Each case is measured once for each family by each of its parameters, and the families
+ * take turns: which is first depends on the number of the round. BENCH_FAMILY and
+ * BENCH_PARAMETER, if set, leave out all but that family, and the parameter of that
+ * number.
+ */
+#define _GNU_SOURCE
+#include "bench.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/wait.h>
+
+static const struct bench *const benches[] = {
+	&throughput, &parallel, &round_trip, &wait_all, &connections, &memory, &exact,
+	&remote,
+};
+
+int64_t now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * 1000000000LL + time.tv_nsec;
+}
+
+void figure(const struct family *family, double value, const char *format, ...)
+{
+	va_list arguments;
+
+	printf("= ");
+	va_start(arguments, format);
+	vprintf(format, arguments);
+	va_end(arguments);
+	printf(" %s %.6g\n", family ? family->name : "machine", value);
+	fflush(stdout);
+}
+
+void die(const struct family *family, const char *what)
+{
+	printf("! %s %s: %s\n", family ? family->name : "machine", what, strerror(errno));
+	fflush(stdout);
+	_Exit(1);
+}
+
+/* In a process of its own: what one family cannot do is no reason to leave the others out. */
+static void measure(const struct bench *bench, const struct family *family, size_t parameter)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		bench->measure(family, parameter);
+		_Exit(0);
+	}
+	if (pid < 0)
+		die(family, "fork");
+	waitpid(pid, NULL, 0);
+}
+
+/* Whether it is wanted, and the family can do it at all. */
+static bool takes_part(const struct family *family, const struct bench *bench)
+{
+	const char *only = getenv("BENCH_FAMILY");
+
+	/* The others have no host to talk to. */
+	if (bench == &remote && family->kind != RVSOCK && family->kind != VSOCK)
+		return false;
+	return (!only || !strcmp(only, family->name)) && family_has(family, SOCK_STREAM);
+}
+
+static void take_turns(const struct bench *bench, int round)
+{
+	const char *only = getenv("BENCH_PARAMETER");
+
+	for (size_t parameter = 0; parameter < bench->parameters; parameter++) {
+		if (only && parameter != strtoul(only, NULL, 10))
+			continue;
+		for (int turn = 0; turn < FAMILIES; turn++) {
+			const struct family *family = &families[(turn + round) % FAMILIES];
+
+			if (takes_part(family, bench))
+				measure(bench, family, parameter);
+		}
+	}
+}
+
+static bool run_case(const char *name, int round)
+{
+	if (!strcmp(name, "copies")) {
+		copies();
+		return true;
+	}
+	for (size_t i = 0; i < sizeof(benches) / sizeof(benches[0]); i++)
+		if (!strcmp(benches[i]->name, name)) {
+			take_turns(benches[i], round);
+			return true;
+		}
+	return false;
+}
+
+int main(int argc, char **argv)
+{
+	for (int i = 2; i < argc; i++)
+		if (!run_case(argv[i], atoi(argv[1]))) {
+			fprintf(stderr, "There is no case '%s'.\n", argv[i]);
+			return 2;
+		}
+	return 0;
+}

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a benchmark measured: samples of figures by case and family, their medians and
+spread, and how they stand beside each other."""
+
+import dataclasses
+import json
+import re
+import statistics
+
+LINE = re.compile(r"^= (\S+) (\S+) (\S+)$")
+FAILURE = re.compile(r"^! (\S+) (.+)$")
+
+# What the first word of a case measures, its unit, and whether more is better.
+KINDS = {
+    "throughput": ("Throughput over loopback, one connection", "MiB/s", True),
+    "copies": ("What copying each byte twice allows", "MiB/s", True),
+    "parallel": ("Throughput of so many connections at once, 4 KiB", "MiB/s", True),
+    "roundtrip": ("Round trip of so many bytes", "us", False),
+    "connections": ("connect, accept and close beside so many open connections", "/s", True),
+    "waitall": ("recv(200 KiB, MSG_WAITALL) of 4 KiB sends: sleeps for each", "", False),
+    "switches": ("Sleeps of both threads for each MiB", "/MiB", False),
+    "wakeups": ("Wake-ups that they cause for each MiB", "/MiB", False),
+    "allocations": ("Allocations for each MiB", "/MiB", False),
+    "memory": ("Memory of an idle socket, and of each queued byte by the size of sends", "B",
+               False),
+    "to_host": ("Throughput to the host, in sends of so many bytes", "MiB/s", True),
+    "from_host": ("Throughput from the host, which writes so many bytes", "MiB/s", True),
+    "remote_roundtrip": ("Round trip of so many bytes to the host", "us", False),
+    "remote_connections": ("Connections to the host", "/s", True),
+    "exact": ("Instructions of a call", "", False),
+}
+# In the order in which tables show them; "machine" is nobody's.
+FAMILIES = ("rvsock", "vsock", "unix", "tcp", "machine")
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """A ratio of medians that rvsock is to reach, or with no family a plain bound."""
+    case: str
+    family: str | None
+    bound: float
+    at_least: bool
+
+
+GOALS = [
+    *(Goal(f"throughput/{kind}/{size}", "unix", 1.5 if (kind, size) == ("stream", 64) else 1.0, True)
+      for kind in ("stream", "seqpacket") for size in (64, 1024, 4096, 65536, 524288)),
+    Goal("roundtrip/1", "unix", 1.05, False),
+    *(Goal(f"connections/{number}", "unix", 0.9, True) for number in (0, 1000, 50000)),
+    *(Goal(f"{kind}/{size}", "vsock", 1.0, True)
+      for kind in ("to_host", "from_host") for size in (64, 1024, 4096, 32768)),
+    *(Goal(f"remote_roundtrip/{size}", "vsock", 1.0, False) for size in (1, 4096)),
+    Goal("remote_connections", "vsock", 1.0, True),
+    Goal("waitall/switches", None, 1.5, False),
+    Goal("memory/idle", None, 2.3 * 1024, False),
+    Goal("memory/queued/1", None, 1.5, False),
+]
+
+
+class Figures:
+    """The samples of a run, in the order of their rounds."""
+
+    def __init__(self):
+        self._samples = {}
+        # What families could not do, and how often: (family, what) to a number.
+        self.failures = {}
+
+    def read(self, text):
+        """Takes the figures out of what the programs printed."""
+        for line in text.splitlines():
+            if found := LINE.match(line):
+                self._samples.setdefault(found[1], {}).setdefault(found[2], []).append(
+                    float(found[3]))
+            elif found := FAILURE.match(line):
+                failure = found[1], found[2]
+                self.failures[failure] = self.failures.get(failure, 0) + 1
+
+    def cases(self, kind):
+        """The cases of a kind, in the order in which they were first measured."""
+        return [case for case in self._samples if case.partition("/")[0] == kind]
+
+    def median(self, case, family):
+        """The median of the samples; None without any."""
+        samples = self._samples.get(case, {}).get(family)
+        return statistics.median(samples) if samples else None
+
+    def spread(self, case, family):
+        """The distance between the quartiles, as a part of the median; 0 for one sample."""
+        samples = self._samples[case][family]
+        median = statistics.median(samples)
+        if len(samples) < 2 or not median:
+            return 0.0
+        low, _, high = statistics.quantiles(samples, n=4, method="inclusive")
+        return abs((high - low) / median)
+
+    def ratio(self, case, family):
+        """The median of rvsock to that of the family; None where there is none."""
+        ours, theirs = self.median(case, "rvsock"), self.median(case, family)
+        return ours / theirs if ours is not None and theirs else None
+
+    def write(self, path, about):
+        """All samples, medians and spreads, as JSON, with what is said of the run."""
+        told = {case: {family: {"samples": samples, "median": self.median(case, family),
+                                "spread": self.spread(case, family)}
+                       for family, samples in families.items()}
+                for case, families in self._samples.items()}
+        with open(path, "w") as file:
+            json.dump({**about, "figures": told}, file, indent=1)
+            file.write("\n")
+
+
+def number(value):
+    """A figure in three digits or more, as people write them."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def tables(figures):
+    """The tables: a title, and rows of cells, of which the first has the columns' names."""
+    for kind, (title, unit, _) in KINDS.items():
+        cases = figures.cases(kind)
+        families = [family for family in FAMILIES
+                    if any(figures.median(case, family) is not None for case in cases)]
+        if not cases:
+            continue
+        compared = [family for family in ("unix", "vsock")
+                    if family in families and "rvsock" in families]
+        rows = [[unit or "number", *families, *(f"/ {family}" for family in compared)]]
+        for case in cases:
+            cells = []
+            for family in families:
+                median = figures.median(case, family)
+                cells.append("" if median is None else
+                             f"{number(median)} ±{figures.spread(case, family) * 50:.0f}%")
+            ratios = (figures.ratio(case, family) for family in compared)
+            rows.append([case.partition("/")[2], *cells,
+                         *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios)])
+        yield title, rows
+
+
+def goals(figures):
+    """Rows of the goals whose cases were measured: the case, what it is beside, the figure,
+    the goal, and whether it is reached."""
+    rows = [["case", "beside", "is", "goal", ""]]
+    for goal in GOALS:
+        is_now = (figures.ratio(goal.case, goal.family) if goal.family
+                  else figures.median(goal.case, "rvsock"))
+        if is_now is None:
+            continue
+        reached = is_now >= goal.bound if goal.at_least else is_now <= goal.bound
+        rows.append([goal.case, goal.family or "", number(is_now),
+                     f"{'≥' if goal.at_least else '≤'} {number(goal.bound)}",
+                     "reached" if reached else "not reached"])
+    return rows

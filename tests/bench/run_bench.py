@@ -1,0 +1,162 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""Measures rvsock beside the C vsock, AF_UNIX and TCP ("make bench"): in one guest, in one
+run, by one program, over loopback; and beside the C vsock over virtio. Times of an emulated machine mean nothing by
+themselves; the ratios do.
+
+usage: tests/bench/run_bench.py [--rounds=N] [--case=CASE]...
+"""
+
+import argparse
+import pathlib
+import sys
+
+CLONE = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(CLONE / "qemu"))
+import figures  # noqa: E402
+import guest  # noqa: E402
+import host  # noqa: E402
+import kernels  # noqa: E402
+import report  # noqa: E402
+import results  # noqa: E402
+
+LOGS = CLONE / "build/runs/bench"
+# The topologies, and what is measured in each.
+CASES = {
+    "bench": ("copies", "throughput", "parallel", "roundtrip", "waitall", "connections", "memory"),
+    "bench_two": ("remote",),
+}
+# What takes long is measured in one round of so many, and several times in that.
+RARE = {"connections": 3}
+# Longest that one case of one round may take.
+CASE_SECONDS = 300
+# The C side over loopback, and with a device. rvsock comes first, and takes the first device.
+C_MODULES = {
+    "bench": ("vsock", "vmw_vsock_virtio_transport_common", "vsock_loopback"),
+    "bench_two": ("vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport"),
+}
+
+
+class Progress:
+    """A bar of what is done of all, on a terminal; else a line for each round."""
+
+    def __init__(self, rounds, cases):
+        self._all = sum(-(-rounds // RARE.get(case, 1)) for case in cases)
+        self._rounds = rounds
+        self._done = 0
+        self._last = None
+
+    def watch(self, text):
+        """Takes what the plan told."""
+        for line in text.splitlines():
+            match line.split():
+                case ["##rvsock", "begin", name, *_]:
+                    round_number, case = name.split("/")
+                    self._show(int(round_number) + 1, case)
+                case ["##rvsock", "end", *_]:
+                    self._done += 1
+
+    def _show(self, round_number, case):
+        where = f"round {round_number} of {self._rounds}"
+        if sys.stdout.isatty():
+            full = 30 * self._done // self._all
+            print(f"\r  [{'#' * full}{'.' * (30 - full)}] {where}: {case:<14}", end="", flush=True)
+        elif where != self._last:
+            print(f"  {where} ...", flush=True)
+        self._last = where
+
+    def end(self):
+        """Takes the bar off the terminal."""
+        if sys.stdout.isatty():
+            print(f"\r{' ' * 72}\r", end="")
+
+
+def plan(rounds, cases, modules=C_MODULES["bench"]):
+    """What the guest does."""
+    lines = [f"load {module}" for module in ("rvsock", *modules)]
+    for round_number in range(rounds):
+        lines += [f"run {round_number}/{case} {CASE_SECONDS} /tests/bench {round_number} {case}"
+                  for case in cases if round_number % RARE.get(case, 1) == 0]
+    return "\n".join([*lines, "settle", "unload rvsock", "tell completed", ""])
+
+
+def add_program(archive):
+    """Adds the program that measures to what a guest boots from."""
+    archive.file("tests/bench", CLONE / "build/bench/bench")
+
+
+def failures(measured):
+    """What rvsock could not do, a sentence each."""
+    return [f"rvsock: {what}" for family, what in measured.failures if family == "rvsock"]
+
+
+def problems(outcome, told, measured):
+    """What went wrong, a sentence each; what was measured counts all the same."""
+    found = [f"in the kernel's log: {line}" for line in outcome.faults()]
+    found += failures(measured)
+    found += [f"{name}: did not end within {CASE_SECONDS} s" for name, program
+              in told.programs.items() if program.timed_out]
+    if not told.completed:
+        found.append(f"the run did not come to its end; see {outcome.logs.relative_to(CLONE)}/console.log")
+    return found
+
+
+def main():
+    """Runs the benchmark; the exit status says whether it ran, and nothing of its figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7, help="default: 7")
+    parser.add_argument("--case", action="append",
+                        choices=[case for cases in CASES.values() for case in cases])
+    arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error("at least one round")
+    release = (kernels.chosen().directory / "release").read_text().strip()
+    measured, found = figures.Figures(), []
+    for topology, cases in CASES.items():
+        cases = [case for case in cases if case in (arguments.case or cases)]
+        if cases:
+            print(f"Measuring in a guest (QEMU, emulated) with kernel {release}: {', '.join(cases)}",
+                  flush=True)
+            found += measure(topology, cases, arguments.rounds, measured)
+    show(measured)
+    measured.write(LOGS / "bench.json", {"kernel": release, "rounds": arguments.rounds})
+    print(f"\n±: half the distance between the quartiles. All samples are in "
+          f"{LOGS.relative_to(CLONE)}/bench.json")
+    for (family, what), times in measured.failures.items():
+        print(f"  {family} could not be measured {times} times: {what}")
+    for problem in found:
+        print(f"  - {problem}")
+    return 1 if found else 0
+
+
+def measure(topology, cases, rounds, measured):
+    """Boots the topology and takes the figures of the rounds. Returns what went wrong."""
+    progress = Progress(rounds, cases)
+    run = guest.Run(topology, LOGS / topology,
+                    {"plan": plan(rounds, cases, C_MODULES[topology])}, more=add_program)
+    outcome = run.boot(rounds * len(cases) * CASE_SECONDS, progress.watch)
+    progress.end()
+    here = figures.Figures()
+    here.read(outcome.results())
+    measured.read(outcome.results())
+    return problems(outcome, results.parse(outcome.results()), here)
+
+
+def show(measured):
+    """Prints the tables, and the goals."""
+    for title, rows in figures.tables(measured):
+        print(f"\n{title}")
+        report.table(rows, right=range(1, len(rows[0])))
+    rows = figures.goals(measured)
+    if len(rows) > 1:
+        print("\nGoals of rvsock: the median, or its ratio to another family's")
+        report.table(rows, right=(2, 3))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (guest.GuestFailed, host.HostFailed, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

@@ -334,7 +334,8 @@ class Run:
 
 def _serial_lines(machine, sockets, logs, whose=""):
     """The guest's two serial lines, for the kernel's log and for results, and QEMU's control,
-    once for what the guest asks for and once for what looks at it. Both logs go on when it boots once more."""
+    once for what the guest asks for and once for what looks at it. Both logs go on when it
+    boots once more."""
     return [
         "-chardev", f"socket,id=console,path={sockets}/{whose}console.sock,server=on,"
                     f"wait=off,logfile={logs}/{whose}console.log,logappend=on",

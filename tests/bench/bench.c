@@ -5,9 +5,7 @@
  *   bench ROUND CASE...
  *
  * Each case is measured once for each family by each of its parameters, and the families
- * take turns: which is first depends on the number of the round. BENCH_FAMILY and
- * BENCH_PARAMETER, if set, leave out all but that family, and the parameter of that
- * number.
+ * take turns: which is first depends on the number of the round.
  */
 #define _GNU_SOURCE
 #include "bench.h"
@@ -67,31 +65,24 @@ static void measure(const struct bench *bench, const struct family *family, size
 	waitpid(pid, NULL, 0);
 }
 
-/* Whether it is wanted, and the family can do it at all. */
+/* Whether the family can do it at all. */
 static bool takes_part(const struct family *family, const struct bench *bench)
 {
-	const char *only = getenv("BENCH_FAMILY");
-
 	/* The others have no host to talk to. */
 	if (bench == &remote && family->kind != RVSOCK && family->kind != VSOCK)
 		return false;
-	return (!only || !strcmp(only, family->name)) && family_has(family, SOCK_STREAM);
+	return family_has(family, SOCK_STREAM);
 }
 
 static void take_turns(const struct bench *bench, int round)
 {
-	const char *only = getenv("BENCH_PARAMETER");
-
-	for (size_t parameter = 0; parameter < bench->parameters; parameter++) {
-		if (only && parameter != strtoul(only, NULL, 10))
-			continue;
+	for (size_t parameter = 0; parameter < bench->parameters; parameter++)
 		for (int turn = 0; turn < FAMILIES; turn++) {
 			const struct family *family = &families[(turn + round) % FAMILIES];
 
 			if (takes_part(family, bench))
 				measure(bench, family, parameter);
 		}
-	}
 }
 
 static bool run_case(const char *name, int round)

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 """Measures rvsock beside the C vsock, AF_UNIX and TCP ("make bench"): in one guest, in one
-run, by one program, over loopback; and beside the C vsock over virtio. Times of an emulated machine mean nothing by
-themselves; the ratios do.
+run, by one program, over loopback; and beside the C vsock over virtio. Times of an emulated
+machine mean nothing by themselves; the ratios do.
 
 usage: tests/bench/run_bench.py [--rounds=N] [--case=CASE]...
 """
@@ -124,6 +124,11 @@ def main():
           f"{LOGS.relative_to(CLONE)}/bench.json")
     for (family, what), times in measured.failures.items():
         print(f"  {family} could not be measured {times} times: {what}")
+    return conclude(found)
+
+
+def conclude(found):
+    """Prints what went wrong, if anything did. Gives the exit status."""
     for problem in found:
         print(f"  - {problem}")
     return 1 if found else 0

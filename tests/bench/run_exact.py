@@ -57,9 +57,7 @@ def main():
     measured.write(LOGS / "exact.json", {"kernel": release, "boots": arguments.boots})
     print(f"\n±: half the distance between the quartiles of {arguments.boots} boots; all samples are in "
           f"{LOGS.relative_to(CLONE)}/exact.json")
-    for problem in found:
-        print(f"  - {problem}")
-    return 1 if found else 0
+    return run_bench.conclude(found)
 
 
 if __name__ == "__main__":

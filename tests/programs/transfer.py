@@ -104,7 +104,9 @@ async def _swap(reader, writer, mine):
         writer.write_eof()
 
     _, theirs = await asyncio.gather(send(), reader.read())
+    # What it still holds goes out before the loop ends, and is lost with the loop else.
     writer.close()
+    await writer.wait_closed()
     return theirs
 
 

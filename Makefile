@@ -5,10 +5,10 @@
 MAKEFLAGS += --no-print-directory
 KERNEL ?= stock
 export KDIR SUITE FLIP_BYTE KERNEL
-# Other flavours of the stock kernel, as in scripts/common.sh.
-flavours := cloud
+# Other flavours of the stock kernel, and another series, as in scripts/common.sh.
+flavours := cloud rt 7.3
 ifeq ($(filter $(KERNEL),stock debug $(flavours)),)
-$(error KERNEL=$(KERNEL) is not known; say KERNEL=debug, KERNEL=cloud, or leave it out)
+$(error KERNEL=$(KERNEL) is not known; say KERNEL=debug, $(flavours:%=KERNEL=%,) or leave it out)
 endif
 
 .PHONY: help
@@ -22,7 +22,7 @@ help: ## This list
 	@echo '  KDIR=DIR      build against your own built kernel tree, with the tools of this machine'
 	@echo '  SUITE=NAME    test: run only this suite of tests/suites.toml, or those of a topology (or: ONE,ANOTHER)'
 	@echo '  KERNEL=debug  test, test-all, test-quick, stress, fuzz, boot, shell: on a kernel with all detectors'
-	@echo '  KERNEL=cloud  the same verbs, on that flavour of the stock kernel; test: a part of the suites'
+	@echo '  KERNEL=cloud  the same verbs, on that flavour of the stock kernel (or rt; or 7.3, the next series); test: a part of the suites'
 	@echo '  JOBS=1        test: one guest at a time, on a machine that has room for two'
 	@echo '  PLAN=FILE     boot: the script to run in the guest'
 	@echo '  TOPOLOGY=NAME run, boot, shell, stress: one of qemu/topologies.toml; default: peer'

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The kernels that a guest can be booted with: the distribution's own, other flavours
-of it (KERNEL=cloud), and the debugging kernel (KERNEL=debug), which is slower
-and needs more memory."""
+of it (KERNEL=cloud, rt) and the next series (KERNEL=7.3), and the debugging kernel
+(KERNEL=debug), which is slower and needs more memory."""
 
 import dataclasses
 import os
@@ -71,7 +71,7 @@ DEBUG = Kernel(
 FLAVOURS = {
     name: Kernel(name, pathlib.Path(f"/run/kernel-{name}"),
                  (CLONE / f"build/{name}/rvsock.ko", CLONE / f"build/{name}/consumer/consumer.ko"))
-    for name in ("cloud",)}
+    for name in ("cloud", "rt", "7.3")}
 
 
 def chosen():

@@ -39,17 +39,25 @@ key() {
 
 # The entries of the cache. An entry exists under its name only when it is whole.
 root_entry=$cache/root-$(key scripts/build-root scripts/packages scripts/guest-packages)
-kernel_entry=$cache/kernel-$(key scripts/kernel-select scripts/kernel-unpack scripts/kernel-tree scripts/packages)
+kernel_key=$(key scripts/kernel-select scripts/kernel-unpack scripts/kernel-tree scripts/packages)
+kernel_entry=$cache/kernel-$kernel_key
 # The debugging kernel is built from the source in the kernel's entry, whichever
 # release that is.
 debug_entry=$cache/debug-$(key kernel/debug.config scripts/kernel-debug scripts/kernel-debug-configure \
 	scripts/kernel-debug-build scripts/packages)-$(cat "$kernel_entry/release" 2>/dev/null || echo none)
-# Other flavours of the stock kernel, each of the same release.
-flavours=(cloud)
+# Other flavours of the stock kernel, each of the same release; and the next series.
+flavours=(cloud rt 7.3)
 flavour_key=$(key scripts/kernel-flavour scripts/kernel-flavour-unpack scripts/kernel-tree)
 # flavour_entry FLAVOUR
 flavour_entry() {
-	echo "$cache/flavour-$1-$flavour_key-${kernel_entry##*-}"
+	if is_series "$1"; then
+		echo "$cache/flavour-$1-$kernel_key"
+	else
+		echo "$cache/flavour-$1-$flavour_key-$kernel_key"
+	fi
+}
+is_series() {
+	[[ $1 == [0-9]* ]]
 }
 device_entry=$cache/device-$(key scripts/device scripts/packages)
 qemu_entry=$cache/qemu-$(key scripts/qemu scripts/qemu-unpack scripts/packages)

@@ -29,7 +29,8 @@ use net::{
     diag,
     family::Family as _,
     misc_device,
-    registration, //
+    registration,
+    series, //
 };
 use socket::{
     CidFile,
@@ -85,10 +86,10 @@ struct Rvsock {
 
 impl kernel::InPlaceModule for Rvsock {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        let number = module_parameters::family.value();
+        let number: u8 = series::parameter(module_parameters::family.value());
         try_pin_init!(Self {
             // Before anything else: when the number is taken, the module stops here.
-            family: register(*number, module)?,
+            family: register(number, module)?,
             directory: debugfs::Dir::new(c"rvsock"),
             counters <- directory.read_callback_file(
                 c"counters",
@@ -101,9 +102,9 @@ impl kernel::InPlaceModule for Rvsock {
                 &|context: &Arc<Context>, out| context.write_device(out),
             ),
             driver <- virtio::Registration::new(module),
-            diag <- diag::Registration::new(*number, module),
+            diag <- diag::Registration::new(number, module),
             // The last that may fail, see there.
-            cid_file <- misc_device::Registration::new(CidFile::name(*number), module),
+            cid_file <- misc_device::Registration::new(CidFile::name(number), module),
             _: {
                 family.open();
                 pr_info!("family {} registered\n", number);
@@ -119,7 +120,7 @@ impl kernel::InPlaceModule for Rvsock {
 }
 
 fn register(number: u8, module: &'static ThisModule) -> Result<registration::Registration<Vsock>> {
-    let descriptors = *module_parameters::tx_descriptors.value();
+    let descriptors = series::parameter(module_parameters::tx_descriptors.value());
     let descriptors = Descriptors::new(descriptors)
         .ok_or(EINVAL)
         .inspect_err(|_| {

@@ -33,6 +33,7 @@
 //! | `misc_device.rs` | a character device |
 //! | `table.rs` | finding sockets by key, under RCU |
 //! | `lock.rs` | a spinlock that keeps bottom halves out |
+//! | `series.rs` | what differs between the kernel's series |
 //!
 //! # Contexts
 //!
@@ -70,6 +71,7 @@ mod proto_ops;
 pub(crate) mod random;
 pub(crate) mod receive_buffer;
 pub(crate) mod registration;
+pub(crate) mod series;
 pub(crate) mod skb;
 pub(crate) mod skb_queue;
 pub(crate) mod sock;

@@ -10,6 +10,7 @@ use super::{
         Bh,
         Owned, //
     },
+    series::initialise,
     sock_list::{
         Place,
         SockList, //
@@ -207,7 +208,7 @@ impl<P: Protocol> Sock<P> {
         // nobody else accesses and that never moves. Its fields behind `sk` are uninitialised and
         // are each written once.
         unsafe {
-            shared.__pinned_init(addr_of_mut!((*slot).shared))?;
+            initialise(addr_of_mut!((*slot).shared), shared)?;
             addr_of_mut!((*slot).attached).write(Atomic::new(false));
             addr_of_mut!((*slot).place).write(Place::new(list));
             addr_of_mut!((*slot).unsent).write(Atomic::new(0));

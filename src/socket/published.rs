@@ -16,6 +16,7 @@ use super::{
 };
 use crate::net::{
     poll::PollEvents,
+    series,
     sock::Sock,
     sock_fields::SkState,
     wait::NeedQueue, //
@@ -33,7 +34,6 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        barrier::smp_mb,
         static_lock_class,
     },
 };
@@ -290,7 +290,7 @@ impl Published {
     pub(super) fn write_space(&self, sock: &Sock<Vsock>) {
         let writers = self.writers.supply();
         // Pairs with the exchange in `is_full`.
-        smp_mb();
+        series::full_barrier();
         if writers.is_blocked()
             && sock.charged() < sock.shared().options.memory_limit()
             && writers.unblock()

@@ -6,11 +6,14 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define TRACING "/sys/kernel/tracing/instances"
+/* As many processors as a guest may have. */
+#define CPUS	8
 
 static bool put(const struct tracing *tracing, const char *name, const char *text)
 {
@@ -78,11 +81,22 @@ bool tracing_stop(const struct tracing *tracing)
 	return put(tracing, "tracing_on", "0");
 }
 
+/* The processor that a line of the trace is from; lines of stacks do not say it. */
+static int cpu_of(const char *line)
+{
+	const char *place = strstr(line, " [");
+	int cpu = place ? atoi(place + 2) : 0;
+
+	return cpu >= 0 && cpu < CPUS ? cpu : 0;
+}
+
 int tracing_each(const struct tracing *tracing, const char *name,
 		 void (*see)(const char *line, void *argument), void *argument)
 {
-	char path[256], wanted[64], line[1024], told[4096] = "";
-	int found = 0;
+	/* What a processor's last event was, and who caused it: others come in between. */
+	static char told[CPUS][4096];
+	char path[256], wanted[64], line[1024];
+	int found = 0, cpu = 0;
 	FILE *file;
 
 	snprintf(path, sizeof(path), "%s/trace", tracing->path);
@@ -90,26 +104,32 @@ int tracing_each(const struct tracing *tracing, const char *name,
 	file = fopen(path, "r");
 	if (!file)
 		return -1;
+	memset(told, 0, sizeof(told));
 	while (fgets(line, sizeof(line), file)) {
-		size_t len = strlen(told);
 		char *event;
 
 		line[strcspn(line, "\n")] = '\0';
-		if (strstr(line, "<stack trace>"))
-			continue;
 		if (!strncmp(line, " => ", 4)) {
+			size_t len = strlen(told[cpu]);
+
 			if (len)
-				snprintf(told + len, sizeof(told) - len, " < %s", line + 4);
+				snprintf(told[cpu] + len, sizeof(told[cpu]) - len, " < %s",
+					 line + 4);
 			continue;
 		}
-		if (len && see)
-			see(told, argument);
+		cpu = cpu_of(line);
+		if (strstr(line, "<stack trace>"))
+			continue;
+		if (*told[cpu] && see)
+			see(told[cpu], argument);
 		event = strstr(line, wanted);
-		snprintf(told, sizeof(told), "%s", event ? event + 2 : "");
+		snprintf(told[cpu], sizeof(told[cpu]), "%s", event ? event + 2 : "");
 		found += !!event;
 	}
-	if (*told && see)
-		see(told, argument);
+	for (cpu = 0; cpu < CPUS; cpu++) {
+		if (*told[cpu] && see)
+			see(told[cpu], argument);
+	}
 	fclose(file);
 	return found;
 }

@@ -11,20 +11,72 @@
 
 #define WAITERS	3
 
-/* Wake-ups of the callers' threads, as the kernel's event counts them. */
-static bool trace_callers(struct tracing *tracing, const struct caller *callers,
-			  int count)
+/* A filter for the events in which one of the callers' threads is @who. */
+static const char *filter_for(char filter[200], const char *who, const struct caller *callers,
+			      int count)
 {
-	char filter[200] = "";
 	size_t len = 0;
 
 	for (int i = 0; i < count; i++)
-		len += snprintf(filter + len, sizeof(filter) - len, "%spid == %d",
-				i ? " || " : "", callers[i].tid);
+		len += snprintf(filter + len, 200 - len, "%s%s == %d", i ? " || " : "", who,
+				callers[i].tid);
+	return filter;
+}
+
+/* Wake-ups of the callers' threads, as the kernel's events count them, and their sleeps. */
+static bool trace_callers(struct tracing *tracing, const struct caller *callers,
+			  int count)
+{
+	char filter[200];
+
 	return tracing_open(tracing) && tracing_stacks(tracing) &&
-	       tracing_event(tracing, "sched/sched_waking", "%s", filter) &&
+	       tracing_event(tracing, "sched/sched_switch", "%s",
+			     filter_for(filter, "prev_pid", callers, count)) &&
+	       tracing_event(tracing, "sched/sched_waking", "%s",
+			     filter_for(filter, "pid", callers, count)) &&
 	       tracing_event(tracing, "sched/sched_wakeup", "%s", filter) &&
 	       tracing_start(tracing);
+}
+
+struct lock_sleeps {
+	char who[32];
+	int count;
+};
+
+static void count_lock_sleep(const char *line, void *argument)
+{
+	static const char *const calls[] = {
+		"sys_recvfrom", "sys_sendto", "sys_accept", "sys_epoll_wait",
+		/* On its way back, with a signal to be handled. */
+		"arch_do_signal_or_restart", "sys_rt_sigreturn",
+	};
+	struct lock_sleeps *sleeps = argument;
+
+	/* It may also have been preempted while it tried. */
+	if (!strstr(line, sleeps->who) || !strstr(line, " prev_state=D ") ||
+	    !strstr(line, " < rtlock_slowlock"))
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
+		sleeps->count += !!strstr(line, calls[i]);
+}
+
+/*
+ * How often the caller slept in its call for a lock of the kernel, which it does on an
+ * RT kernel.
+ */
+static int slept_for_locks(struct tracing *tracing, const struct caller *caller)
+{
+	struct lock_sleeps sleeps = { .count = 0 };
+
+	snprintf(sleeps.who, sizeof(sleeps.who), " prev_pid=%d ", caller->tid);
+	tracing_each(tracing, "sched_switch", count_lock_sleep, &sleeps);
+	return sleeps.count;
+}
+
+/* How often the caller slept in its call for what the call waits for. */
+static long sleeps(struct tracing *tracing, const struct caller *caller)
+{
+	return caller->switches - slept_for_locks(tracing, caller);
 }
 
 static void print_wakeup(const char *line, void *argument)
@@ -33,14 +85,25 @@ static void print_wakeup(const char *line, void *argument)
 	printf("# %s\n", line);
 }
 
-/* How often they were woken since; -1 if that cannot be said. Tells more if not @wanted times. */
+static void count_lock(const char *line, void *argument)
+{
+	*(int *)argument += !!strstr(line, " < rt_mutex_");
+}
+
+/*
+ * How often they were woken since; -1 if that cannot be said. Tells more if not @wanted times.
+ * Who waits for a lock of the kernel sleeps where that is an RT kernel: this is not counted.
+ */
 static int woken(struct tracing *tracing, int wanted)
 {
+	int locks = 0;
 	int count = tracing_stop(tracing) ?
 		    tracing_each(tracing, "sched_wakeup", NULL, NULL) : -1;
 
+	/* The end of a wake-up may be an interrupt's, so the beginning tells whose it is. */
+	tracing_each(tracing, "sched_waking", count_lock, &locks);
+	count -= locks;
 	if (count != wanted) {
-		/* The end of a wake-up may be an interrupt's: the beginning tells whose it is. */
 		tracing_each(tracing, "sched_waking", print_wakeup, NULL);
 		tracing_each(tracing, "sched_wakeup", print_wakeup, NULL);
 	}
@@ -95,7 +158,7 @@ FIXTURE_TEARDOWN(pair)
 		EXPECT_EQ((ssize_t)(_needs)[__i], __one->result);	\
 		EXPECT_EQ((_needs)[__i],				\
 			  pattern_check(__one->data, (_needs)[__i], __at)); \
-		EXPECT_EQ(1, __one->switches)				\
+		EXPECT_EQ(1, sleeps(&self->tracing, __one))		\
 			TH_LOG("reader %zu", __i);			\
 		__at += (_needs)[__i];					\
 		free(__one->data);					\
@@ -142,6 +205,7 @@ TEST_F(pair, reader_leaves)
 
 	ignore_with_handler(SIGUSR1, 0);
 	START_READERS(needs);
+	ASSERT_TRUE(trace_callers(&self->tracing, self->callers, 2));
 	ASSERT_EQ(0, send_all(self->fds[1], self->data, 1000));
 	sleep_ms(SETTLE_MS);
 	ASSERT_FALSE(caller_is_done(&self->callers[1]));
@@ -149,11 +213,12 @@ TEST_F(pair, reader_leaves)
 	ASSERT_TRUE(caller_join(&self->callers[0]));
 	/* Data go before signals: it has what there was. */
 	EXPECT_EQ(1000, self->callers[0].result);
-	EXPECT_EQ(1, self->callers[0].switches);
 	ASSERT_EQ(0, send_all(self->fds[1], self->data, 1000));
 	ASSERT_TRUE(caller_join(&self->callers[1]));
 	EXPECT_EQ(1000, self->callers[1].result);
-	EXPECT_EQ(1, self->callers[1].switches);
+	for (int i = 0; i < 2; i++)
+		EXPECT_EQ(1, sleeps(&self->tracing, &self->callers[i]));
+	EXPECT_EQ(2, woken(&self->tracing, 2));
 	ASSERT_EQ(0, vsock_wakeups(self->fds[0], &self->wakeups));
 	EXPECT_EQ(1, self->wakeups.receive[RVSOCK_WAKE_SIGNAL]);
 	EXPECT_EQ(1, self->wakeups.receive[RVSOCK_WAKE_TARGET]);
@@ -174,6 +239,7 @@ TEST_F(pair, peeking_reader_leaves)
 		};
 		ASSERT_TRUE(caller_start(&self->callers[i]));
 	}
+	ASSERT_TRUE(trace_callers(&self->tracing, self->callers, 2));
 	ASSERT_EQ(0, send_all(self->fds[1], self->data, 1000));
 	sleep_ms(SETTLE_MS);
 	ASSERT_FALSE(caller_is_done(&self->callers[1]));
@@ -181,8 +247,9 @@ TEST_F(pair, peeking_reader_leaves)
 	for (int i = 0; i < 2; i++) {
 		ASSERT_TRUE(caller_join(&self->callers[i]));
 		EXPECT_EQ(1000, self->callers[i].result);
-		EXPECT_EQ(1, self->callers[i].switches);
+		EXPECT_EQ(1, sleeps(&self->tracing, &self->callers[i]));
 	}
+	EXPECT_EQ(2, woken(&self->tracing, 2));
 	ASSERT_EQ(0, vsock_wakeups(self->fds[0], &self->wakeups));
 	EXPECT_EQ(1, self->wakeups.receive[RVSOCK_WAKE_SIGNAL]);
 	EXPECT_EQ(1, self->wakeups.receive[RVSOCK_WAKE_TARGET]);
@@ -211,7 +278,7 @@ TEST_F(pair, senders)
 	for (int i = 0; i < WAITERS; i++) {
 		ASSERT_TRUE(caller_join(&self->callers[i]));
 		EXPECT_EQ((ssize_t)len, self->callers[i].result);
-		EXPECT_EQ(1, self->callers[i].switches);
+		EXPECT_EQ(1, sleeps(&self->tracing, &self->callers[i]));
 	}
 	EXPECT_EQ(WAITERS, woken(&self->tracing, WAITERS));
 	ASSERT_EQ(0, vsock_wakeups(self->fds[1], &self->wakeups));
@@ -237,6 +304,7 @@ TEST_F(pair, sender_that_takes_all)
 		};
 		ASSERT_TRUE(caller_start(&self->callers[i]));
 	}
+	ASSERT_TRUE(trace_callers(&self->tracing, self->callers, 2));
 	asleep = voluntary_ctxt_switches(self->callers[1].tid);
 	ASSERT_EQ(0, recv_all(self->fds[0], all + 2 * window, window));
 	ASSERT_TRUE(wait_queued(self->fds[0], window));
@@ -250,7 +318,8 @@ TEST_F(pair, sender_that_takes_all)
 		ASSERT_TRUE(caller_join(&self->callers[i]));
 	EXPECT_EQ((ssize_t)(2 * window), self->callers[0].result);
 	EXPECT_EQ(1000, self->callers[1].result);
-	EXPECT_EQ(1, self->callers[1].switches);
+	EXPECT_EQ(1, sleeps(&self->tracing, &self->callers[1]));
+	tracing_close(&self->tracing);
 	free(all);
 }
 
@@ -267,6 +336,7 @@ TEST_F(pair, exclusive)
 	struct epoll_event event = {
 		.events = EPOLLIN | EPOLLET | EPOLLEXCLUSIVE,
 	};
+	int locks[WAITERS] = { 0 };
 
 	for (int i = 0; i < WAITERS; i++) {
 		self->callers[i] = (struct caller) {
@@ -282,15 +352,17 @@ TEST_F(pair, exclusive)
 		ASSERT_TRUE(trace_callers(&self->tracing, self->callers, WAITERS));
 		ASSERT_EQ(0, send_all(self->fds[1], self->data, 1));
 		sleep_ms(2 * SETTLE_MS);
-		EXPECT_EQ(1, woken(&self->tracing, 1));
-		for (int i = 0; i < WAITERS; i++)
+		for (int i = 0; i < WAITERS; i++) {
+			locks[i] += slept_for_locks(&self->tracing, &self->callers[i]);
 			done += caller_is_done(&self->callers[i]);
+		}
+		EXPECT_EQ(1, woken(&self->tracing, 1));
 		EXPECT_EQ(round, done);
 	}
 	for (int i = 0; i < WAITERS; i++) {
 		ASSERT_TRUE(caller_join(&self->callers[i]));
 		EXPECT_EQ(1, self->callers[i].result);
-		EXPECT_EQ(1, self->callers[i].switches);
+		EXPECT_EQ(1 + locks[i], self->callers[i].switches);
 		close(self->callers[i].fd);
 	}
 }
@@ -312,6 +384,7 @@ TEST_F(pair, edges)
 			.fd = epoll, .call = call_epoll_wait,
 		};
 		ASSERT_TRUE(caller_start(&self->callers[0]));
+		ASSERT_TRUE(trace_callers(&self->tracing, self->callers, 1));
 		ASSERT_EQ(0, send_all(self->fds[1], self->data, 100));
 		if (arrival < 3) {
 			sleep_ms(SETTLE_MS);
@@ -324,7 +397,8 @@ TEST_F(pair, edges)
 		}
 		ASSERT_TRUE(caller_join(&self->callers[0]));
 		EXPECT_EQ(1, self->callers[0].result);
-		EXPECT_EQ(1, self->callers[0].switches);
+		EXPECT_EQ(1, sleeps(&self->tracing, &self->callers[0]));
+		EXPECT_EQ(1, woken(&self->tracing, 1));
 	}
 	ASSERT_EQ(0, vsock_wakeups(self->fds[0], &self->wakeups));
 	/* The third, the fourth and the fifth. */
@@ -370,7 +444,7 @@ TEST_F(listener, one_connection_each)
 		ASSERT_EQ(0, vsock_connect(fds[i], VMADDR_CID_LOCAL, self->port));
 		ASSERT_TRUE(caller_join(&self->callers[i]));
 		ASSERT_LE(0, self->callers[i].result);
-		EXPECT_EQ(1, self->callers[i].switches);
+		EXPECT_EQ(1, sleeps(&self->tracing, &self->callers[i]));
 		for (int later = i + 1; later < WAITERS; later++)
 			EXPECT_FALSE(caller_is_done(&self->callers[later]));
 	}

@@ -73,6 +73,8 @@ class Outcome:
     timed_out: bool
     status: int
     seconds: float
+    # Whether a device of the project's own, which counts mistakes, is between siblings.
+    counted: bool = False
 
     def results(self):
         """What the plan and its programs printed."""
@@ -87,7 +89,7 @@ class Outcome:
 
     def mistakes(self):
         """What a device between siblings has counted that it should not have to."""
-        if not (self.logs / "sibling-console.log").exists():
+        if not self.counted:
             return []
         return [*siblings.mistakes((self.logs / "device.log").read_text())]
 
@@ -182,18 +184,21 @@ class Run:
         self._kernel = kernel or kernels.chosen()
         self._topology = dict(known[topology])
         self._topology["memory"] = max(self._topology["memory"], self._kernel.memory)
-        self._siblings = self._topology.get("device") == "sibling"
+        self._siblings = self._topology.get("siblings")
         self._scripts = scripts
         if self._siblings:
             self._scripts = scripts | {"address": siblings.ADDRESSES[0]}
         self._machine = machines.of(self._topology)
-        if self._machine.drivers:
-            self._scripts = self._scripts | {
-                "drivers": "".join(f"{driver}\n" for driver in self._machine.drivers)}
+        self._scripts = self._scripts | self._drivers()
         self._more = more
         self._arguments = arguments and f" {arguments}"
         self.logs = pathlib.Path(logs)
         self._make_logs()
+
+    def _drivers(self):
+        """What every guest loads to find its devices, a script of its archive."""
+        drivers = self._machine.drivers
+        return {"drivers": "".join(f"{driver}\n" for driver in drivers)} if drivers else {}
 
     def _make_logs(self):
         shutil.rmtree(self.logs, ignore_errors=True)
@@ -217,7 +222,7 @@ class Run:
             return contextlib.nullcontext()
         image = sockets / "sibling-initramfs"
         scripts = {"plan": (CLONE / "qemu/plans/sibling.sh").read_text(),
-                   "address": siblings.ADDRESSES[1]}
+                   "address": siblings.ADDRESSES[1], **self._drivers()}
         pack(image, scripts, self._kernel, self._topology,
              lambda archive: archive.file("host-agent.sh", CLONE / "qemu/host-agent.sh"))
         command = _command(self._topology, image, self._kernel) + side.device_arguments(1)
@@ -329,7 +334,8 @@ class Run:
         if qemu.returncode not in (0, -9):
             raise GuestFailed(f"QEMU ended with status {qemu.returncode}; its log is "
                               f"{self.logs.relative_to(CLONE)}/qemu.log")
-        return Outcome(self.logs, timed_out, qemu.returncode, time.monotonic() - start)
+        return Outcome(self.logs, timed_out, qemu.returncode, time.monotonic() - start,
+                       self._topology.get("device") == "sibling")
 
 
 def _serial_lines(machine, sockets, logs, whose=""):

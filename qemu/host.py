@@ -54,14 +54,20 @@ class Host:
             "-object", f"memory-backend-memfd,id=ram,size={self._topology['memory']}M,share=on",
             "-machine", "memory-backend=ram",
         ]
-        if self._topology["device"] == "sibling":
-            return memory + self._test_device(number, QUEUE_SIZE) + siblings.link(number, self._sockets)
         if self._topology["device"] == "scripted":
             return memory + [word for number, (_, size) in enumerate(self._offers())
                              for word in self._test_device(number, size)]
-        return memory + [word for number in self._numbers() for word in (
-            "-chardev", f"socket,id=vsock{number},path={self.socket(number)}",
-            "-device", ",".join(f"{key}={value}" for key, value in self.plugged(number).items()))]
+        if not self._topology.get("siblings"):
+            return memory + [word for each in self._numbers() for word in self._plug(each)]
+        own = self._topology["device"] == "sibling"
+        return memory + (self._test_device(number, QUEUE_SIZE) if own else self._plug(number)) \
+            + siblings.link(number, self._sockets, machines.of(self._topology))
+
+    def _plug(self, number):
+        """vhost-device-vsock, or one of several."""
+        plugged = ",".join(f"{key}={value}" for key, value in self.plugged(number).items())
+        return ["-chardev", f"socket,id=vsock{number},path={self.socket(number)}",
+                "-device", plugged]
 
     def plugged(self, number=0):
         """The properties of the device in QEMU, by their names."""
@@ -81,15 +87,19 @@ class Host:
 
     def _test_device(self, number, size):
         """A device that is all its process's: QEMU knows nothing of it but what it is told here."""
+        machine = machines.of(self._topology)
+        bus = "".join(f",{key}={value}" for key, value in machine.bus.items())
         return ["-chardev", f"socket,id=vsock{number},path={self.socket(number)}",
-                "-device", f"vhost-user-test-device-pci,chardev=vsock{number},virtio-id=19,"
-                           f"num_vqs=3,vq_size={size},config_size=8"]
+                "-device", f"{machine.any_device},chardev=vsock{number},virtio-id=19,"
+                           f"num_vqs=3,vq_size={size},config_size=8{bus}"]
 
     def _start(self):
         if self._topology.get("device") == "scripted":
             self._start_scripted()
         elif self._topology.get("device") == "sibling":
             self._start_sibling()
+        elif self._topology.get("siblings"):
+            self._start_between_siblings()
         elif self._topology.get("device"):
             for number in self._numbers():
                 device = self._start_device(number)
@@ -121,6 +131,14 @@ class Host:
             RUST_LOG="warn")
         self._wait_for(device, "vhost-device-vsock", pathlib.Path(self.socket(number)).exists)
         return device
+
+    def _start_between_siblings(self):
+        command = ["/device/bin/vhost-device-vsock"]
+        command += [f"--vm=guest-cid={cid},socket={self.socket(number)},"
+                    f"uds-path={self._vm(number)}" for number, cid in enumerate(siblings.CIDS)]
+        device = self._spawn("device", command, RUST_LOG="error")
+        self._wait_for(device, "vhost-device-vsock", lambda: all(
+            pathlib.Path(self.socket(number)).exists() for number in range(len(siblings.CIDS))))
 
     def socket(self, number):
         """Where a device listens for its virtual machine."""

@@ -10,11 +10,14 @@ import tsc
 @dataclasses.dataclass(frozen=True)
 class Machine:
     """A machine. `arguments` are QEMU's for it and for what devices are plugged into, `bus` the
-    properties that say so of a device, `device` QEMU's name of the vhost-user device; `results`
+    properties that say so of a device, `device` QEMU's name of the vhost-user device, `any_device`
+    of one that is all its process's, `network` of a network device with its properties; `results`
     are QEMU's arguments for the second serial line, `drivers` the kernel's modules that find the
     device."""
     arguments: tuple
     device: str = "vhost-user-vsock-pci"
+    any_device: str = "vhost-user-test-device-pci"
+    network: str = "virtio-net-pci,romfile="
     bus: dict = dataclasses.field(default_factory=dict)
     results: tuple = ("-serial", "chardev:results")
     drivers: tuple = ()
@@ -52,7 +55,8 @@ MACHINES = {
     # without end (calibrate_APIC_clock()).
     "microvm": Machine(
         ("-machine", "microvm,acpi=on", "-global", "virtio-mmio.force-legacy=off"),
-        device="vhost-user-vsock-device",
+        device="vhost-user-vsock-device", any_device="vhost-user-test-device",
+        network="virtio-net-device",
         results=("-device", "isa-serial,chardev=results,index=1,iobase=0x2f8,irq=3"),
         drivers=("virtio_mmio",), reference_timer=False),
 }

@@ -16,12 +16,12 @@ ADDRESSES = ("10.0.3.3", "10.0.3.4")
 NONE_OF = ("lies", "malformed", "small_buffers")
 
 
-def link(number, sockets):
-    """QEMU's arguments for a guest's end of the link."""
+def link(number, sockets, machine):
+    """QEMU's arguments for a guest's end of the link, on a machine."""
     here, there = (f"{sockets}/link{end}.sock" for end in (number, 1 - number))
     return ["-netdev", f"dgram,id=link,local.type=unix,local.path={here},"
                        f"remote.type=unix,remote.path={there}",
-            "-device", f"virtio-net-pci,netdev=link,mac=52:54:00:00:00:0{CIDS[number]},romfile="]
+            "-device", f"{machine.network},netdev=link,mac=52:54:00:00:00:0{CIDS[number]}"]
 
 
 class Sibling:

@@ -70,6 +70,11 @@ class VsockTest:
         """The cases of a program that tests/vsock_test.toml says something of."""
         return self._choices.get(program, {}).get(choice, {})
 
+    def _fails_by_peer(self, program, cell):
+        """The cases of a program that the peer of a cell cannot pass, whatever drives it; and
+        why."""
+        return self._chosen(program, "not_lossy") if cell.startswith("lossy") else {}
+
     def suites(self, kernel):
         """The checks when any cell ran: that what tests/vsock_test.toml leaves out is
         there, and that nothing was left out by a program itself. The debugging kernel
@@ -109,6 +114,7 @@ class VsockTest:
                 left_out |= {*self._chosen(program, "too_slow")}
             if cell.startswith("loopback"):
                 left_out |= {*self._chosen(program, "not_loopback")}
+            left_out |= {*self._fails_by_peer(program, cell)}
             run = {name: f"{number}:{name}" for name, number in cases.items()
                    if name not in left_out}
             alone = [name for name in self._chosen(program, "alone") if name in run]
@@ -129,12 +135,18 @@ class VsockTest:
             elif line.startswith("# "):
                 said.append(line)
 
+    def _fared(self, cell, program, name):
+        """A word on how a case fared in a cell."""
+        if name in self._fails_by_peer(program, cell):
+            return "peer fails"
+        passed, _ = self._cells[cell].get((program, name), (None, ()))
+        return {True: "passed", False: "FAILED", None: "-"}[passed]
+
     def show(self):
         """Prints the table: a row for each case, a column for each cell; and the
         figures of vsock_perf, which nobody judges."""
         if not self._cells:
             return
-        names = {True: "passed", False: "FAILED", None: "-"}
         titles = [f"{program}: {name}" for program, cases in self._cases.items()
                   for name in cases]
         width = max(map(len, titles), default=0)
@@ -143,14 +155,17 @@ class VsockTest:
         for program, cases in self._cases.items():
             for name in cases:
                 if name not in self._chosen(program, "not_yet"):
-                    row = [f"{names[self._cells[cell].get((program, name), (None,))[0]]:{len(cell)}}"
-                           for cell in cells]
+                    row = [f"{self._fared(cell, program, name):{len(cell)}}" for cell in cells]
                     print(f"{f'{program}: {name}':{width}}  {'  '.join(row)}".rstrip())
         for cell in cells:
             for (program, name), (_, said) in self._cells[cell].items():
                 if program == "vsock_perf":
                     figures = [line[2:] for line in said if "performance" in line]
                     print(f"{program}: {name}: {cell}: {'; '.join(figures)}")
+        reasons = {reason for cell in cells for program in self._cases
+                   for reason in self._fails_by_peer(program, cell).values()}
+        for reason in sorted(reasons):
+            print(f"peer fails, with C in both places as well: {reason}")
         run = sum(name not in self._chosen(program, "not_yet")
                   for program, cases in self._cases.items() for name in cases)
         print(f"run: {run} of {len(titles)}")

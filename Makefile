@@ -29,6 +29,7 @@ help: ## This list
 	@echo '  STRESS_SECONDS=N, SEED=N  stress: how long each row takes, and its choices again'
 	@echo '  FUZZ_SECONDS=N, SEED=N  fuzz: how long (60), or one run once more'
 	@echo '  ROUNDS=N, CASE=NAME  bench: how often each case is measured (7), or only one'
+	@echo '  CASE=CALL, FAMILY=NAME  profile: send/stream/64 or another call, and the family beside rvsock (unix)'
 	@echo '  FLIP_BYTE=N   run: the host corrupts its Nth echoed byte, so the run must fail'
 	@echo '  RVSOCK_CACHE=DIR  where build root, kernel and tools are kept; default: ~/.cache/rvsock'
 	@echo '  RVSOCK_MIRROR=URL the package mirror that the build root is made from'
@@ -89,6 +90,12 @@ bench: guest ## Measure rvsock beside the C vsock, AF_UNIX and TCP in one guest 
 .PHONY: bench-exact
 bench-exact: guest ## Count the instructions of rvsock's calls beside those of the others (N=BOOTS)
 	@scripts/in-root tests/bench/run_exact.py $(and $(N),--boots=$(N))
+
+.PHONY: profile
+profile: guest ## The functions that a call's instructions are in, rvsock's beside another's (CASE, FAMILY)
+	@scripts/cargo tests/bench/instructions build --release -q
+	@scripts/in-root tests/bench/run_profile.py --case=$(or $(CASE),$(error say which: make profile CASE=send/stream/64)) \
+		$(and $(FAMILY),--beside=$(FAMILY))
 
 .PHONY: boots
 boots: guest ## Boot, exchange two bytes, power off, 20 times (N=NUMBER): all the same

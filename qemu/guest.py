@@ -174,10 +174,11 @@ def _command(topology, image, kernel, more=""):
 
 class Run:
     """One boot of a guest, in a topology, with its logs in a directory. `more` adds
-    to what it boots from, an archive; `arguments` is added to the kernel's command line."""
+    to what it boots from, an archive; `arguments` is added to the kernel's command line,
+    `emulator` to QEMU's."""
 
     def __init__(self, topology, logs, scripts, kernel=None, more=lambda archive: None,
-                 arguments=""):
+                 arguments="", emulator=()):
         known = topologies()
         if topology not in known:
             raise GuestFailed(f"there is no topology '{topology}'; there are: {', '.join(known)}")
@@ -192,6 +193,7 @@ class Run:
         self._scripts = self._scripts | self._drivers()
         self._more = more
         self._arguments = arguments and f" {arguments}"
+        self._emulator = [*emulator]
         self.logs = pathlib.Path(logs)
         self._make_logs()
 
@@ -269,7 +271,7 @@ class Run:
             with host.Host(self._topology, sockets, self.logs) as side, \
                     self._sibling(side, sockets):
                 command = _command(self._topology, image, self._kernel, self._arguments)
-                command += side.device_arguments()
+                command += self._emulator + side.device_arguments()
                 command += _serial_lines(self._machine, sockets, self.logs, outer)
                 if not outer:
                     obey = hotplug.Hotplug(side, sockets / "qmp.sock", self.logs)

@@ -5,6 +5,7 @@
  * measured by itself, and the median leaves out those that an interrupt fell into.
  */
 #include "bench.h"
+#include "mark.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -91,12 +92,15 @@ static void time_calls(const struct family *family, struct call *call, const cha
 
 		if (!before(call))
 			die(family, name);
+		mark_begin();
 		begin = __rdtsc();
 		good = measured(call);
 		samples[i] = __rdtsc() - begin;
+		mark_end();
 		if (!good || !after(call))
 			die(family, name);
 	}
+	mark_section();
 	figure(family, median(), "exact/%s/%s/%zu", name, type, call->size);
 }
 
@@ -108,17 +112,22 @@ static void time_connections(const struct family *family, int type, const char *
 	if (listening < 0)
 		die(family, "a listener");
 	for (int i = 0; i < CALLS; i++) {
-		uint64_t begin = __rdtsc();
-		int here = connected(family, type, &place);
-		int there = accept(listening, NULL, NULL);
+		uint64_t begin;
+		int here, there;
 
+		mark_begin();
+		begin = __rdtsc();
+		here = connected(family, type, &place);
+		there = accept(listening, NULL, NULL);
 		if (here < 0 || there < 0)
 			die(family, "a connection");
 		close(here);
 		close(there);
 		samples[i] = __rdtsc() - begin;
+		mark_end();
 	}
 	close(listening);
+	mark_section();
 	figure(family, median(), "exact/connection/%s", name);
 }
 

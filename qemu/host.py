@@ -89,9 +89,10 @@ class Host:
         """A device that is all its process's: QEMU knows nothing of it but what it is told here."""
         machine = machines.of(self._topology)
         bus = "".join(f",{key}={value}" for key, value in machine.bus.items())
+        packed = ",packed=on" if self._topology.get("packed") else ""
         return ["-chardev", f"socket,id=vsock{number},path={self.socket(number)}",
                 "-device", f"{machine.any_device},chardev=vsock{number},virtio-id=19,"
-                           f"num_vqs=3,vq_size={size},config_size=8{bus}"]
+                           f"num_vqs=3,vq_size={size},config_size=8{bus}{packed}"]
 
     def _start(self):
         if self._topology.get("device") == "scripted":
@@ -163,7 +164,7 @@ class Host:
 
     def _start_sibling(self):
         command = ["build/sibling/rvsock-sibling"]
-        command += ["--platform"] if self._topology.get("platform") else []
+        command += [f"--{offer}" for offer in ("platform", "packed") if self._topology.get(offer)]
         command += [f"--guest={self.socket(number)},{cid}" for number, cid in enumerate(siblings.CIDS)]
         device = self._spawn("device", command)
         self._wait_for(device, "rvsock-sibling",

@@ -47,15 +47,7 @@ FIXTURE_TEARDOWN(bounced)
 
 TEST_F(bounced, feature_is_negotiated)
 {
-	char path[sizeof(DEVICES) + NAME_MAX + 16], features[65] = "";
-	FILE *file;
-
-	snprintf(path, sizeof(path), DEVICES "%s/features", self->device);
-	file = fopen(path, "r");
-	ASSERT_NE(NULL, file);
-	EXPECT_EQ(1, fscanf(file, "%64s", features));
-	fclose(file);
-	EXPECT_EQ('1', features[ACCESS_PLATFORM]);
+	EXPECT_TRUE(driver_negotiated(self->device, ACCESS_PLATFORM));
 }
 
 TEST_F(bounced, device_is_given_copies)

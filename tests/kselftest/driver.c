@@ -55,6 +55,21 @@ bool driver_has(const char *device)
 	return !access(path, F_OK);
 }
 
+bool driver_negotiated(const char *device, unsigned int feature)
+{
+	char path[sizeof(DEVICES) + NAME_MAX + 16], features[65] = "";
+	FILE *file;
+	bool read;
+
+	snprintf(path, sizeof(path), DEVICES "%s/features", device);
+	file = fopen(path, "r");
+	if (!file)
+		return false;
+	read = fscanf(file, "%64s", features) == 1;
+	fclose(file);
+	return read && feature < strlen(features) && features[feature] == '1';
+}
+
 bool driver_unbind(const char *device)
 {
 	return sysfs_write(DRIVER "unbind", device) && !driver_has(device);

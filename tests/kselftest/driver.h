@@ -15,6 +15,8 @@ bool driver_find_device(char name[NAME_MAX + 1]);
 bool sysfs_write(const char *path, const char *text);
 /* Does the driver have @device, by its name on the bus? */
 bool driver_has(const char *device);
+/* Have the driver of @device and the device agreed on the feature of this number? */
+bool driver_negotiated(const char *device, unsigned int feature);
 /* Takes @device from the driver; gives it to it. */
 bool driver_unbind(const char *device);
 bool driver_bind(const char *device);

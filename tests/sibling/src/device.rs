@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost_user_backend::{VhostUserBackend, VringRwLock};
-use virtio_bindings::virtio_config::{VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_VERSION_1};
+use virtio_bindings::virtio_config::{
+    VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_RING_PACKED, VIRTIO_F_VERSION_1,
+};
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use vmm_sys_util::epoll::EventSet;
 use vmm_sys_util::eventfd::EventFd;
@@ -23,21 +25,31 @@ const QUEUE_SIZE: usize = 1024;
 const STREAM: u64 = 0;
 const SEQPACKET: u64 = 1;
 
+/// What a device offers beyond what all do.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Offer {
+    /// Offer VIRTIO_F_ACCESS_PLATFORM: guests reach it only by what their platform lets devices see.
+    #[arg(long)]
+    pub platform: bool,
+    /// Offer VIRTIO_F_RING_PACKED.
+    #[arg(long)]
+    pub packed: bool,
+}
+
 /// The part of the device that one virtual machine talks to.
 pub struct Device {
     cid: u64,
-    platform: bool,
+    offer: Offer,
     rings: Arc<Rings>,
     signals: Sender<Signal>,
 }
 
 impl Device {
-    /// A device that gives its guest this CID, with what it shares with the switch. With `platform`,
-    /// the guest is to reach it only by what its platform lets devices see.
-    pub fn new(cid: u64, platform: bool, rings: Arc<Rings>, signals: Sender<Signal>) -> Self {
+    /// A device that gives its guest this CID, with what it shares with the switch.
+    pub fn new(cid: u64, offer: Offer, rings: Arc<Rings>, signals: Sender<Signal>) -> Self {
         Device {
             cid,
-            platform,
+            offer,
             rings,
             signals,
         }
@@ -67,13 +79,14 @@ impl VhostUserBackend for Device {
             | (1 << VIRTIO_RING_F_EVENT_IDX)
             | (1 << VIRTIO_RING_F_INDIRECT_DESC)
             | (1 << VIRTIO_F_VERSION_1)
-            | (u64::from(self.platform) << VIRTIO_F_ACCESS_PLATFORM)
+            | (u64::from(self.offer.platform) << VIRTIO_F_ACCESS_PLATFORM)
+            | (u64::from(self.offer.packed) << VIRTIO_F_RING_PACKED)
             | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
     }
 
     fn protocol_features(&self) -> VhostUserProtocolFeatures {
         let mut features = VhostUserProtocolFeatures::MQ | VhostUserProtocolFeatures::CONFIG;
-        if self.platform {
+        if self.offer.platform {
             // The virtual machine wants to be able to tell what the platform lets the device see. By
             // itself, without a unit that translates addresses, it does not.
             features |=
@@ -82,13 +95,14 @@ impl VhostUserBackend for Device {
         features
     }
 
-    fn acked_features(&self, _features: u64) {
-        self.rings.begin();
+    fn acked_features(&self, features: u64) {
+        self.rings
+            .begin(features & (1 << VIRTIO_F_RING_PACKED) != 0);
         self.look();
     }
 
     fn reset_device(&self) {
-        self.rings.begin();
+        self.rings.begin(false);
         self.look();
     }
 

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod device;
+mod packed;
 mod parcel;
 mod rings;
 mod switch;
@@ -30,7 +31,7 @@ use vhost::vhost_user::Listener;
 use vhost_user_backend::VhostUserDaemon;
 use vm_memory::GuestMemoryMmap;
 
-use device::Device;
+use device::{Device, Offer};
 use rings::{Memory, Rings};
 use switch::Switch;
 
@@ -48,9 +49,8 @@ struct Options {
     /// A guest: where the device listens for its virtual machine, and its CID.
     #[arg(long = "guest", value_name = "SOCKET,CID", required = true)]
     guests: Vec<Wanted>,
-    /// Offer VIRTIO_F_ACCESS_PLATFORM.
-    #[arg(long)]
-    platform: bool,
+    #[command(flatten)]
+    offer: Offer,
 }
 
 /// A guest that is asked for on the command line.
@@ -87,12 +87,12 @@ fn main() -> Result<()> {
     let (tell, signals) = mpsc::channel();
     let switch = Switch::new(options.guests.iter().map(|guest| guest.cid));
     let guests = options.guests.len();
-    let platform = options.platform;
+    let offer = options.offer;
     for Wanted { socket, cid } in options.guests {
         let listener = listen(&socket)?;
         let tell = tell.clone();
         thread::spawn(move || {
-            let ended = serve(listener, &socket, cid, platform, &tell);
+            let ended = serve(listener, &socket, cid, offer, &tell);
             log(format_args!("guest {cid} can come no more: {ended:?}"));
         });
     }
@@ -117,13 +117,13 @@ fn serve(
     mut listener: Listener,
     socket: &Path,
     cid: u64,
-    platform: bool,
+    offer: Offer,
     tell: &Sender<Signal>,
 ) -> Result<()> {
     loop {
         let memory = Memory::new(GuestMemoryMmap::new());
         let rings = Arc::new(Rings::new(memory.clone()));
-        let device = Arc::new(Device::new(cid, platform, Arc::clone(&rings), tell.clone()));
+        let device = Arc::new(Device::new(cid, offer, Arc::clone(&rings), tell.clone()));
         let mut daemon = VhostUserDaemon::new("vsock".to_owned(), device, memory)
             .map_err(|error| anyhow!("{error}"))?;
         daemon.start(listener).map_err(|error| anyhow!("{error}"))?;

@@ -3,14 +3,15 @@
 //! The queues of one guest, as a device uses them that keeps every rule.
 
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use vhost_user_backend::{VringRwLock, VringState, VringT};
 use virtio_queue::QueueT;
-use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
+use vm_memory::{GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 
+use crate::packed::{Place, Position};
 use crate::switch::{Generation, Queue, Queues, Taken};
 
 /// How many queues there are: for receiving, for sending, and for events, of which there are none.
@@ -28,6 +29,9 @@ pub struct Rings {
     vrings: OnceLock<Vec<VringRwLock>>,
     /// How many drivers have begun.
     drivers: AtomicU64,
+    /// Whether the driver and the device have agreed on packed rings, and how far each is if so.
+    packed: AtomicBool,
+    positions: Mutex<[Position; COUNT]>,
 }
 
 impl Rings {
@@ -37,6 +41,8 @@ impl Rings {
             memory,
             vrings: OnceLock::new(),
             drivers: AtomicU64::new(0),
+            packed: AtomicBool::new(false),
+            positions: Mutex::new([Position::START; COUNT]),
         }
     }
 
@@ -45,9 +51,79 @@ impl Rings {
         self.vrings.get_or_init(|| vrings.to_vec());
     }
 
-    /// Another driver begins, whose queues are not ready yet.
-    pub fn begin(&self) {
+    /// Another driver begins, whose queues are not ready yet: packed ones or not.
+    pub fn begin(&self, packed: bool) {
         self.drivers.fetch_add(1, Ordering::SeqCst);
+        self.packed.store(packed, Ordering::SeqCst);
+        *self.positions() = [Position::START; COUNT];
+    }
+
+    fn positions(&self) -> MutexGuard<'_, [Position; COUNT]> {
+        self.positions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls a function with how far the device is in a packed ring, and where that is.
+    fn with_position<T>(
+        &self,
+        queue: Queue,
+        state: &VringState,
+        function: impl FnOnce(&mut Position, Place) -> Result<T>,
+    ) -> Result<T> {
+        let queue_state = state.get_queue();
+        let place = Place {
+            table: GuestAddress(queue_state.desc_table()),
+            size: queue_state.size(),
+            driver_event: GuestAddress(queue_state.avail_ring()),
+            device_event: GuestAddress(queue_state.used_ring()),
+        };
+        let mut positions = self.positions();
+        let position = positions.get_mut(queue as usize).context("no such queue")?;
+        function(position, place)
+    }
+
+    /// [`Queues::take`] from a packed ring.
+    fn take_packed(&self, state: &mut VringState, memory: &GuestMemoryMmap) -> Result<Taken> {
+        let taken = self.with_position(Queue::Transmit, state, |position, place| {
+            let Some(chain) = position.next(place, memory)? else {
+                return Ok(None);
+            };
+            let bytes = match chain.readable() <= LONGEST {
+                true => chain.read(memory).ok(),
+                false => None,
+            };
+            let interrupts = position.give(place, memory, &chain, 0)?;
+            Ok(Some((bytes, interrupts)))
+        })?;
+        let Some((bytes, interrupts)) = taken else {
+            return Ok(Taken::Nothing);
+        };
+        if interrupts {
+            state.signal_used_queue()?;
+        }
+        Ok(bytes.map_or(Taken::Unreadable, Taken::Bytes))
+    }
+
+    /// [`Queues::put`] into a packed ring.
+    fn put_packed(
+        &self,
+        state: &mut VringState,
+        memory: &GuestMemoryMmap,
+        fill: &mut dyn FnMut(usize) -> Vec<u8>,
+    ) -> Result<bool> {
+        let given = self.with_position(Queue::Receive, state, |position, place| {
+            let Some(chain) = position.next(place, memory)? else {
+                return Ok(None);
+            };
+            let bytes = fill(chain.writable());
+            chain.write(memory, &bytes)?;
+            Ok(Some(position.give(place, memory, &chain, bytes.len())?))
+        })?;
+        if given == Some(true) {
+            state.signal_used_queue()?;
+        }
+        Ok(given.is_some())
     }
 
     /// Calls a function with a queue that a driver uses, and with that driver's generation; `None`
@@ -106,6 +182,9 @@ impl Queues for Rings {
 
     fn take(&self, driver: Generation) -> Taken {
         self.with_driver(Queue::Transmit, driver, |state, memory| {
+            if self.packed.load(Ordering::SeqCst) {
+                return self.take_packed(state, memory);
+            }
             let Some(chain) = state.get_queue_mut().pop_descriptor_chain(memory) else {
                 return Ok(Taken::Nothing);
             };
@@ -126,6 +205,9 @@ impl Queues for Rings {
 
     fn put(&self, driver: Generation, fill: &mut dyn FnMut(usize) -> Vec<u8>) -> bool {
         self.with_driver(Queue::Receive, driver, |state, memory| {
+            if self.packed.load(Ordering::SeqCst) {
+                return self.put_packed(state, memory, fill);
+            }
             let Some(chain) = state.get_queue_mut().pop_descriptor_chain(memory) else {
                 return Ok(false);
             };
@@ -144,8 +226,15 @@ impl Queues for Rings {
     }
 
     fn watch(&self, queue: Queue, driver: Generation) -> bool {
-        self.with_driver(queue, driver, |state, _| Ok(state.enable_notification()?))
-            .unwrap_or(false)
+        self.with_driver(queue, driver, |state, memory| {
+            if self.packed.load(Ordering::SeqCst) {
+                return self.with_position(queue, state, |position, place| {
+                    position.watch(place, memory)
+                });
+            }
+            Ok(state.enable_notification()?)
+        })
+        .unwrap_or(false)
     }
 }
 

@@ -42,7 +42,7 @@ impl Driver {
             vrings.push(vring);
         }
         rings.set_up(&vrings);
-        rings.begin();
+        rings.begin(false);
         Ok(Driver { memory, rings })
     }
 
@@ -199,7 +199,7 @@ fn queues_are_those_of_one_driver() -> Result<()> {
     let (_, head) = driver.chain(table, &[60], 0)?;
     driver.offer(Queue::Transmit, head)?;
     assert_eq!(driver.rings.driver(), Some(DRIVER));
-    driver.rings.begin();
+    driver.rings.begin(false);
     assert_eq!(driver.rings.driver(), Some(Generation(2)));
     assert_eq!(driver.rings.take(DRIVER), Taken::Nothing);
     assert!(!driver.rings.watch(Queue::Transmit, DRIVER));

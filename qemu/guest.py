@@ -13,6 +13,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import tomllib
@@ -58,6 +59,17 @@ class GuestFailed(Exception):
 
 class EmulatorFailed(GuestFailed):
     """The guest could not go on, through no fault of its own or of anything in it."""
+
+
+def end_with(main):
+    """Ends a script with the status that its `main` gives; what keeps a guest from running is
+    told as a sentence."""
+    try:
+        sys.exit(main())
+    except (GuestFailed, host.HostFailed, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
 
 
 def topologies():
@@ -140,10 +152,10 @@ def pack(path, scripts, kernel, topology, more=lambda archive: None):
     archive.write(path)
 
 
-# Of every guest. QEMU emulates, also where KVM is there: no run depends on it.
 # A guest whose memory a device cannot reach: what they exchange is copied through a part of it
 # that is set aside, as where the rest is encrypted.
 PLATFORM_ARGUMENTS = " swiotlb=force"
+# Of every guest. QEMU emulates, also where KVM is there: no run depends on it.
 COMMON = ["-nodefaults", "-display", "none", "-no-reboot"]
 FREE = ["-accel", "tcg,thread=multi"]
 # The guest's time is the number of instructions that it has executed, a nanosecond each: what

@@ -17,7 +17,6 @@ import sys
 CLONE = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CLONE / "qemu"))
 import guest  # noqa: E402
-import host  # noqa: E402
 import kernels  # noqa: E402
 import run_alone  # noqa: E402
 
@@ -77,9 +76,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (guest.GuestFailed, host.HostFailed, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
+    guest.end_with(main)

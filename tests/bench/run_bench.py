@@ -15,7 +15,6 @@ CLONE = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(CLONE / "qemu"))
 import figures  # noqa: E402
 import guest  # noqa: E402
-import host  # noqa: E402
 import kernels  # noqa: E402
 import report  # noqa: E402
 import results  # noqa: E402
@@ -159,9 +158,4 @@ def show(measured):
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (guest.GuestFailed, host.HostFailed, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
+    guest.end_with(main)

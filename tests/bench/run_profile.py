@@ -21,7 +21,6 @@ CLONE = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(CLONE / "qemu"))
 import figures  # noqa: E402
 import guest  # noqa: E402
-import host  # noqa: E402
 import report  # noqa: E402
 import results  # noqa: E402
 import run_bench  # noqa: E402
@@ -126,9 +125,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (guest.GuestFailed, host.HostFailed, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
+    guest.end_with(main)

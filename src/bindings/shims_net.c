@@ -481,6 +481,17 @@ unsigned int rvsock_skb_tailroom(const struct sk_buff *skb)
 	return skb_tailroom(skb);
 }
 
+/* Stops at memory that would have to be brought in first. */
+size_t rvsock_copy_present_from_iter(void *to, size_t len, struct iov_iter *from)
+{
+	size_t copied;
+
+	pagefault_disable();
+	copied = _copy_from_iter(to, len, from);
+	pagefault_enable();
+	return copied;
+}
+
 size_t rvsock_skb_fill_from(struct sk_buff *skb, struct iov_iter *source,
 			    size_t len)
 {

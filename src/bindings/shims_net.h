@@ -107,6 +107,7 @@ u8 rvsock_skb_tag(const struct sk_buff *skb);
 void rvsock_skb_set_tag(struct sk_buff *skb, u8 tag);
 unsigned int rvsock_skb_room(const struct sk_buff *skb);
 unsigned int rvsock_skb_tailroom(const struct sk_buff *skb);
+size_t rvsock_copy_present_from_iter(void *to, size_t len, struct iov_iter *from);
 size_t rvsock_skb_fill_from(struct sk_buff *skb, struct iov_iter *source,
 			    size_t len);
 ssize_t rvsock_skb_lend(struct sk_buff *skb, struct iov_iter *source,

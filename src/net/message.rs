@@ -63,6 +63,8 @@ impl MsgFlags {
 /// which nothing else has access for `'a`.
 pub(crate) struct SendMessage<'a> {
     raw: *mut bindings::msghdr,
+    /// Bytes of the source at the beginning.
+    len: usize,
     _call: PhantomData<&'a mut bindings::msghdr>,
 }
 
@@ -79,10 +81,13 @@ impl SendMessage<'_> {
             return Err(EINVAL);
         }
         // INVARIANT: By the requirements and the check above.
-        Ok(Self {
+        let mut this = Self {
             raw,
+            len: 0,
             _call: PhantomData,
-        })
+        };
+        this.len = this.source().len();
+        Ok(this)
     }
 
     /// Where the data come from.
@@ -90,6 +95,15 @@ impl SendMessage<'_> {
         // SAFETY: By the type invariants, the iterator is a valid source that only this value has
         // access to, and it can be read for the length of the call.
         unsafe { IovIterSource::from_raw(&raw mut (*self.raw).msg_iter) }
+    }
+
+    /// The last `bytes` that were read of the source were not sent: it is where it was before them, or
+    /// at its beginning if fewer were read.
+    pub(crate) fn unread(&mut self, bytes: usize) {
+        let read = self.len.saturating_sub(self.source().len());
+        // SAFETY: The source only goes forward but for this, from where it had `len` bytes: it has gone
+        // on by at least that.
+        unsafe { self.source().revert(bytes.min(read)) };
     }
 
     /// The caller's flags. `DONTWAIT` is set for a non-blocking file.

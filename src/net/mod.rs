@@ -72,6 +72,7 @@ pub(crate) mod random;
 pub(crate) mod receive_buffer;
 pub(crate) mod registration;
 pub(crate) mod series;
+pub(crate) mod short;
 pub(crate) mod skb;
 pub(crate) mod skb_queue;
 pub(crate) mod sock;

@@ -8,6 +8,9 @@
 //! Source: virtio specification, 5.10.6.4 to 5.10.6.6 (receive and transmit, stream sockets).
 
 mod messages;
+mod permit;
+
+pub(crate) use self::permit::Permit;
 
 use super::address::Flow;
 use super::credit::{Advertisement, Overrun, ReceiveCredit, SendCredit};
@@ -160,6 +163,13 @@ impl Connection {
         self.phase
     }
 
+    /// Whether the connection stands, and payload may go both ways.
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Established
+            && self.local == Halves::default()
+            && self.peer == Halves::default()
+    }
+
     /// What this end grants.
     #[allow(
         dead_code,
@@ -226,11 +236,8 @@ impl Connection {
     /// The header of a packet with up to `len` bytes of payload, as far as the credit goes; the
     /// header says how many. `None` when nothing may be sent now.
     pub(crate) fn data(&mut self, len: u32) -> Option<Header> {
-        if self.phase != Phase::Established || self.send_ended() {
-            return None;
-        }
-        let len = self.send.send(len, self.receive.buf_alloc());
-        (len > 0).then(|| Header::data(self.flow, self.kind, len, None, self.announce()))
+        let len = len.min(self.payload_credit()?);
+        self.permit(len, None).map(Permit::header)
     }
 
     /// What to tell a peer that looks credit up where this end publishes it.

@@ -18,7 +18,10 @@ use crate::net::{
 use crate::protocol::{
     connection::Payload,
     deferred::Deferred,
-    packet::Header,
+    packet::{
+        Header,
+        SocketType, //
+    },
     reason::DropReason, //
 };
 use crate::transport::Incoming;
@@ -53,21 +56,28 @@ impl Backlog {
         &mut self,
         sock: &Sock<Vsock>,
         header: &Header,
-        payload: &mut Incoming,
+        payload: &mut Incoming<'_>,
     ) -> Option<DropReason> {
         if !sock.shared().is_from_peer(header) {
             return Some(DropReason::State);
         }
         let largest_buffer = sock.shared().options.largest_buffer();
         match self.packets.put(header, largest_buffer) {
-            Payload::Deliver => self
-                .queue
-                .get_or_insert_with(|| ReceiveQueue::new(header.kind))
-                .push(header, payload),
+            Payload::Deliver => self.queue(header.kind).push(header, payload),
             Payload::Drop(reason) => return Some(reason),
             Payload::Nothing => {}
         }
         None
+    }
+
+    /// Sees to it that payload without a buffer of its own is not lost by [`Backlog::packet`] for a socket
+    /// of type `kind`. Returns false if it would be. BH.
+    pub(super) fn make_room_for(&mut self, kind: SocketType, payload: &mut Incoming<'_>) -> bool {
+        self.queue(kind).make_room_for(payload)
+    }
+
+    fn queue(&mut self, kind: SocketType) -> &mut ReceiveQueue {
+        self.queue.get_or_insert_with(|| ReceiveQueue::aside(kind))
     }
 
     /// Does everything that was put aside, with the socket owned and its spinlock held.

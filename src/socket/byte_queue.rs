@@ -3,66 +3,99 @@
 //! The receive queue of a stream: bytes in the order in which they arrived.
 //!
 //! A peer's credit counts bytes of payload, so memory has to be bounded by bytes of payload as
-//! well, whatever the size of packets. Small packets are copied into the room at the tail.
+//! well, whatever the size of packets. Small ones that come behind others are gathered in the room at
+//! the tail.
 
+use super::queue::Gathering;
 use crate::net::{
     control::Arrival,
-    gfp::accounted,
     skb::SkBuff,
     skb_queue::SkBuffQueue, //
 };
 use crate::transport::Incoming;
-use kernel::{
-    iov::IovIterDest,
-    prelude::*, //
-};
+use kernel::iov::IovIterDest;
 
 /// A queue of received bytes.
-#[derive(Default)]
 pub(super) struct ByteQueue {
     buffers: SkBuffQueue,
+    gathering: Gathering,
     /// Bytes of the first buffer that were read already.
     consumed: usize,
     len: usize,
 }
 
 impl ByteQueue {
-    /// Payload up to so many bytes is copied out of the buffer that it arrived in.
-    const SMALL: usize = 1024;
-    /// Room of a buffer that small payload is gathered in: what an allocation of a page leaves
-    /// beside the kernel's own part.
-    const ROOM: usize = 3584;
+    /// Payload up to so many bytes is gathered.
+    const SMALL: usize = Incoming::SHORT;
+
+    /// An empty queue.
+    pub(super) fn new(gathering: Gathering) -> Self {
+        ByteQueue {
+            buffers: SkBuffQueue::new(),
+            gathering,
+            consumed: 0,
+            len: 0,
+        }
+    }
+
+    /// Drops everything.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.gathering);
+    }
 
     /// Bytes that are queued.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
+    /// Whether small payload stays in the buffer that it came in.
+    fn keeps_next(&self) -> bool {
+        self.gathering == Gathering::UnlessEmpty && self.buffers.is_empty()
+    }
+
+    /// Sees to it that payload without a buffer of its own is not lost by [`ByteQueue::push`]. Returns
+    /// false if it would be, or is not to be gathered. BH.
+    pub(super) fn make_room_for(&mut self, payload: &mut Incoming<'_>) -> bool {
+        if payload.len() > Self::SMALL || self.keeps_next() {
+            return false;
+        }
+        self.buffers
+            .back_mut()
+            .is_some_and(|tail| tail.tailroom() >= payload.len())
+            || payload.reserve_tail()
+    }
+
     /// Adds payload at the end. Nothing within the peer's credit may be lost, so where memory for
     /// a copy is short the buffer itself is queued. BH.
-    pub(super) fn push(&mut self, payload: &mut Incoming) {
+    pub(super) fn push(&mut self, payload: &mut Incoming<'_>) {
         let len = payload.len();
-        if len <= Self::SMALL {
-            let copied = self
-                .buffers
-                .back_mut()
-                .is_some_and(|mut tail| payload.copy_to(&mut tail));
-            if copied {
-                self.len += len;
+        let is_gathered = len <= Self::SMALL && !self.keeps_next() && self.gather(payload);
+        if !is_gathered {
+            let Some(buffer) = payload.take() else {
                 return;
-            }
-            if let Ok(mut fresh) = SkBuff::with_room(0, Self::ROOM, accounted(GFP_NOWAIT)) {
-                if payload.copy_to(&mut fresh.as_mut()) {
-                    self.buffers.push_back(fresh);
-                    self.len += len;
-                    return;
-                }
-            }
-        }
-        if let Some(buffer) = payload.take() {
+            };
             self.buffers.push_back(buffer);
-            self.len += len;
         }
+        self.len += len;
+    }
+
+    /// Copies small payload to the tail, or to a new one. Returns false without memory for that.
+    fn gather(&mut self, payload: &mut Incoming<'_>) -> bool {
+        let copied = self
+            .buffers
+            .back_mut()
+            .is_some_and(|mut tail| payload.copy_to(&mut tail));
+        if copied {
+            return true;
+        }
+        let Some(mut tail) = payload.new_tail() else {
+            return false;
+        };
+        if !payload.copy_to(&mut tail.as_mut()) {
+            return false;
+        }
+        self.buffers.push_back(tail);
+        true
     }
 
     /// Moves all of `other` to the end.

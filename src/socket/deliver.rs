@@ -39,6 +39,7 @@ use crate::transport::{
         Device,
         Turn, //
     },
+    Delivery,
     Incoming,
     Receiver, //
 };
@@ -84,7 +85,7 @@ impl Receiver for Context {
         &self,
         device: &Arc<Device<Self>>,
         header: &Header,
-        payload: &mut Incoming,
+        payload: &mut Incoming<'_>,
     ) -> Option<HeaderBytes> {
         let has_type = |sock: &Sock<Vsock>| sock.shared().kind == Some(header.kind);
         let connected = self.connected.find(&header.flow);
@@ -120,27 +121,43 @@ impl Receiver for Context {
     fn receive_local(
         to: &Sock<Vsock>,
         from: &Sock<Vsock>,
-        header: &Header,
-        payload: &mut Incoming,
-    ) -> bool {
+        header: impl FnOnce() -> Header,
+        payload: &mut Incoming<'_>,
+    ) -> Delivery {
         payload.set_arrival(to.arrival());
-        let (dropped, connected) = match to.lock_bh() {
+        let header = || Header {
+            credit: from.shared().credit(),
+            ..header()
+        };
+        let (dropped, header, connected) = match to.lock_bh() {
             Bh::Free(mut state) => {
-                let credit = from.shared().credit();
-                let header = Header { credit, ..*header };
+                if payload.needs_room() && !state.make_room_for(payload) {
+                    return Delivery::NoRoom;
+                }
+                let header = header();
                 let dropped = state.packet(to, &header, |queue| queue.push(&header, payload));
-                (dropped, matches!(state.stage, Stage::Connected(_)))
+                let connected = matches!(state.stage, Stage::Connected(_));
+                (dropped, header, connected)
             }
             Bh::Busy(mut backlog) => {
-                let credit = from.shared().credit();
-                let header = Header { credit, ..*header };
-                (backlog.packet(to, &header, payload), true)
+                let kind = to.shared().kind;
+                if payload.needs_room()
+                    && !kind.is_some_and(|kind| backlog.make_room_for(kind, payload))
+                {
+                    return Delivery::NoRoom;
+                }
+                let header = header();
+                (backlog.packet(to, &header, payload), header, true)
             }
         };
         if dropped.is_some() {
-            to.shared().context.count_local_drop(header);
+            to.shared().context.count_local_drop(&header);
         }
-        connected
+        if connected {
+            Delivery::Taken
+        } else {
+            Delivery::Closed
+        }
     }
 
     fn count_drop(&self, reason: DropReason) {
@@ -194,7 +211,7 @@ impl Context {
 
 /// A packet for the connection of `sock` arrived. Returns why it was dropped, if it was:
 /// [`DropReason::NoSocket`] if the connection was reset before. BH.
-fn packet(sock: &Sock<Vsock>, header: &Header, payload: &mut Incoming) -> Option<DropReason> {
+fn packet(sock: &Sock<Vsock>, header: &Header, payload: &mut Incoming<'_>) -> Option<DropReason> {
     payload.set_arrival(sock.arrival());
     match sock.lock_bh() {
         Bh::Free(mut state) => state.packet(sock, header, |queue| queue.push(header, payload)),

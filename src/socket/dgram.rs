@@ -18,6 +18,7 @@ use super::{
         DatagramQueue, //
     },
     published::{
+        Levels,
         Snapshot,
         Status, //
     },
@@ -104,10 +105,12 @@ impl Endpoint {
                 None => Status::Connectionless,
             },
             // Datagrams here, of which a reader needs one, and a sender never waits.
-            available: self.queue.len(),
+            levels: Levels {
+                available: self.queue.len(),
+                unread: self.queue.front().map_or(0, Datagram::len),
+                sendable: 1,
+            },
             receive_ended: self.receive_ended,
-            unread: self.queue.front().map_or(0, Datagram::len),
-            sendable: 1,
             writable: true,
             send_ended: self.send_ended,
             window: 1,

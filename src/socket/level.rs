@@ -147,19 +147,25 @@ impl Level {
         end: Option<WakeReason>,
     ) -> bool {
         let ends = end.is_some() && self.ended().is_none();
-        let more =
-            ends || available > self.available.load(Relaxed) || window != self.window.load(Relaxed);
-        if arrived {
-            self.stalled.store(false, Relaxed);
-        }
-        self.available.store(available, Relaxed);
+        let wider = window != self.window.load(Relaxed);
         self.window.store(window, Relaxed);
+        let more = self.publish_level(available, arrived) || wider || ends;
         match end {
             None => self.end.store(0, Release),
             // The first reason stays.
             Some(reason) if ends => self.end.store(reason as u32 + 1, Release),
             Some(_) => {}
         }
+        more
+    }
+
+    /// [`Level::publish`] where there is only more or less of it.
+    pub(super) fn publish_level(&self, available: usize, arrived: bool) -> bool {
+        if arrived {
+            self.stalled.store(false, Relaxed);
+        }
+        let more = available > self.available.load(Relaxed);
+        self.available.store(available, Relaxed);
         more
     }
 

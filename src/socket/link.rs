@@ -6,6 +6,7 @@ use super::{
     bind::Bound,
     context::Context,
     over_device::OverDevice,
+    published::Levels,
     queue::ReceiveQueue,
     Vsock, //
 };
@@ -28,6 +29,7 @@ use crate::protocol::{
     packet::{
         Control,
         Header,
+        MessageEnd,
         SocketType, //
     },
     reason::DropReason, //
@@ -42,6 +44,8 @@ use crate::transport::{
         Device,
         Turn, //
     },
+    Delivery,
+    Incoming, //
 };
 use kernel::sync::{
     aref::ARef,
@@ -136,6 +140,37 @@ impl Link {
         }
     }
 
+    /// Whether payload of `len` bytes may be gathered with what a peer on this machine has not read
+    /// yet ([`Link::gather`]).
+    pub(super) fn may_gather(&self, len: usize) -> bool {
+        let has_unread = |peer: &Sock<Vsock>| peer.shared().published.has_unread();
+        len <= Incoming::SHORT
+            && matches!(&self.carrier, Carrier::Loopback(Some(way)) if has_unread(way.peer()))
+    }
+
+    /// Sends `payload`, which may be the `end` of a message, in a packet of its own, if there is credit for
+    /// it and it can be gathered with what the peer has not read yet: no buffer is made for it then. Else
+    /// nothing was sent.
+    pub(super) fn gather(
+        &mut self,
+        sock: &Sock<Vsock>,
+        spinlock: SpinlockFree<'_>,
+        payload: &[u8],
+        end: Option<MessageEnd>,
+    ) -> Delivery {
+        // CAST: There are at most `Incoming::SHORT`.
+        let permit = self.wire.permit(payload.len() as u32, end);
+        let (Carrier::Loopback(Some(loopback)), Some(permit)) = (&self.carrier, permit) else {
+            return Delivery::NoRoom;
+        };
+        let header = || {
+            let header = permit.header();
+            sock.shared().publish_credit(header.credit);
+            header
+        };
+        loopback.gather(spinlock, sock, header, payload)
+    }
+
     /// Tells the peer of free space.
     pub(super) fn send_credit(&mut self, sock: &Sock<Vsock>) {
         self.send_control(sock, Control::CreditUpdate);
@@ -209,7 +244,33 @@ impl Link {
     /// the peer's reader may wait for as many bytes as its buffer holds (`SO_RCVLOWAT`), all but one of
     /// which are there.
     pub(super) fn is_writable(&self, bytes: usize) -> bool {
-        self.wire.sendable() as usize >= bytes.min(self.wire.window() as usize)
+        self.is_enough(self.wire.sendable() as usize, bytes)
+    }
+
+    /// [`Link::is_writable`] where the credit lets `sendable` bytes pass.
+    #[inline]
+    pub(super) fn is_enough(&self, sendable: usize, bytes: usize) -> bool {
+        sendable >= bytes.min(self.wire.window() as usize)
+    }
+
+    /// How much can be read and sent.
+    #[inline]
+    pub(super) fn levels(&self) -> Levels {
+        Levels {
+            available: self.queue.available(),
+            unread: self.queue.len(),
+            sendable: self.wire.sendable() as usize,
+        }
+    }
+
+    /// The most that can be expected to be available at once: in bytes, or 1 where it is messages that
+    /// are waited for.
+    #[inline]
+    pub(super) fn window(&self) -> u32 {
+        match self.wire.kind() {
+            SocketType::Stream => self.wire.window(),
+            SocketType::Seqpacket => 1,
+        }
     }
 
     /// Whether a peer may not tell of free space before it is asked: others do as soon as a stream

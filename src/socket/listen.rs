@@ -210,7 +210,7 @@ fn check_room(listener: &Sock<Vsock>) -> Result<(), DropReason> {
     let snapshot = listener.shared().published.snapshot();
     if snapshot.status != Status::Listening {
         Err(DropReason::NoSocket)
-    } else if snapshot.available >= snapshot.window as usize {
+    } else if snapshot.levels.available >= snapshot.window as usize {
         Err(DropReason::Backlog)
     } else {
         Ok(())
@@ -231,7 +231,7 @@ fn enqueue(listener: &Sock<Vsock>, child: ARef<Sock<Vsock>>) -> Result<(), ARef<
         }
         Bh::Busy(mut backlog) => {
             let snapshot = listener.shared().published.snapshot();
-            let waiting = snapshot.available + backlog.children.len();
+            let waiting = snapshot.levels.available + backlog.children.len();
             if snapshot.status != Status::Listening || waiting >= snapshot.window as usize {
                 return Err(child);
             }

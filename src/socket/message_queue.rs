@@ -7,9 +7,9 @@
 //! gathered, as [`Frame`]s in buffers whose tag tells that. So a message may be spread over any
 //! number of frames and buffers.
 
+use super::queue::Gathering;
 use crate::net::{
     control::Arrival,
-    gfp::accounted,
     skb::{
         SkBuff,
         SkBuffMut, //
@@ -21,10 +21,7 @@ use crate::protocol::{
     packet::MessageEnd, //
 };
 use crate::transport::Incoming;
-use kernel::{
-    iov::IovIterDest,
-    prelude::*, //
-};
+use kernel::iov::IovIterDest;
 
 /// What the payload of a buffer is, as its tag says it.
 #[derive(Clone, Copy)]
@@ -124,9 +121,9 @@ pub(super) struct Message {
 }
 
 /// A queue of received messages.
-#[derive(Default)]
 pub(super) struct MessageQueue {
     buffers: SkBuffQueue,
+    gathering: Gathering,
     /// Where in the first buffer the first message begins, in bytes.
     consumed: usize,
     /// Bytes of payload that are queued.
@@ -137,11 +134,44 @@ pub(super) struct MessageQueue {
 }
 
 impl MessageQueue {
-    /// Payload up to so many bytes is copied out of the buffer that it arrived in.
-    const SMALL: usize = 1024;
-    /// Room of a buffer that small payload is gathered in: what an allocation of a page leaves
-    /// beside the kernel's own part.
-    const ROOM: usize = 3584;
+    /// Payload up to so many bytes is gathered.
+    const SMALL: usize = Incoming::SHORT;
+    /// Whatever is gathered has room in a new buffer.
+    const _FITS: () = assert!(Incoming::ROOM >= Frame::SIZE + Self::SMALL);
+
+    /// An empty queue.
+    pub(super) fn new(gathering: Gathering) -> Self {
+        MessageQueue {
+            buffers: SkBuffQueue::new(),
+            gathering,
+            consumed: 0,
+            len: 0,
+            whole: 0,
+            open: None,
+        }
+    }
+
+    /// Drops everything.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.gathering);
+    }
+
+    /// Whether a message in one packet stays in the buffer that it came in.
+    fn keeps_next(&self) -> bool {
+        self.gathering == Gathering::UnlessEmpty && self.buffers.is_empty()
+    }
+
+    /// Sees to it that payload without a buffer of its own is not lost by [`MessageQueue::push`]. Returns
+    /// false if it would be, or is not to be gathered. BH.
+    pub(super) fn make_room_for(&mut self, payload: &mut Incoming<'_>) -> bool {
+        if payload.len() > Self::SMALL || self.keeps_next() {
+            return false;
+        }
+        let len = Frame::SIZE + payload.len();
+        self.buffers.back_mut().is_some_and(|tail| {
+            matches!(Content::of(&tail), Content::Frames) && tail.tailroom() >= len
+        }) || payload.reserve_tail()
+    }
 
     /// Bytes that are queued, those of a message that is not whole yet included.
     pub(super) fn len(&self) -> usize {
@@ -155,12 +185,14 @@ impl MessageQueue {
 
     /// Adds the payload of a packet, which may be the `end` of its message. Nothing within the peer's
     /// credit may be lost, so where memory for a copy is short the buffer itself is queued. BH.
-    pub(super) fn push(&mut self, payload: &mut Incoming, end: Option<MessageEnd>) {
+    pub(super) fn push(&mut self, payload: &mut Incoming<'_>, end: Option<MessageEnd>) {
         let len = payload.len();
         if len == 0 && end.is_none() {
             return;
         }
-        if len > Self::SMALL || !self.gather(payload, end) {
+        let keeps = self.keeps_next() && end.is_some();
+        let small = len > 0 && len <= Self::SMALL && !keeps;
+        if (len > 0 && !small) || !self.gather(payload, end) {
             let Some(mut buffer) = payload.take() else {
                 return;
             };
@@ -175,7 +207,7 @@ impl MessageQueue {
     }
 
     /// Copies small payload behind what was gathered last. Returns false without room for it.
-    fn gather(&mut self, payload: &Incoming, end: Option<MessageEnd>) -> bool {
+    fn gather(&mut self, payload: &mut Incoming<'_>, end: Option<MessageEnd>) -> bool {
         if let Some(mut tail) = self.buffers.back_mut() {
             if matches!(Content::of(&tail), Content::Frames) {
                 // What came without payload is counted, so it is a frame of its own.
@@ -186,7 +218,7 @@ impl MessageQueue {
                 }
             }
         }
-        let Ok(mut fresh) = SkBuff::with_room(0, Self::ROOM, accounted(GFP_NOWAIT)) else {
+        let Some(mut fresh) = payload.new_tail() else {
             return false;
         };
         Content::Frames.mark(&mut fresh);
@@ -203,7 +235,7 @@ impl MessageQueue {
     fn add(
         tail: &mut SkBuffMut<'_>,
         open: Option<OpenFrame>,
-        payload: &Incoming,
+        payload: &Incoming<'_>,
         end: Option<MessageEnd>,
     ) -> Option<OpenFrame> {
         let head = if open.is_some() { 0 } else { Frame::SIZE };

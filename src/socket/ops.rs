@@ -242,7 +242,7 @@ impl Operations for Vsock {
         let snapshot = sock.shared().published.snapshot();
         match (snapshot.status, direction) {
             (Status::Listening, _) => Err(EINVAL),
-            (_, Queued::Incoming) => Ok(snapshot.unread),
+            (_, Queued::Incoming) => Ok(snapshot.levels.unread),
             (_, Queued::Outgoing) => Ok(sock.unsent()),
         }
     }

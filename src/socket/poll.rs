@@ -23,7 +23,7 @@ pub(super) fn mask(sock: &Sock<Vsock>) -> PollEvents {
     }
     match snapshot.status {
         Status::Listening => {
-            if snapshot.available > 0 {
+            if snapshot.levels.available > 0 {
                 events |= PollEvents::IN | PollEvents::RDNORM;
             }
         }
@@ -46,7 +46,7 @@ pub(super) fn mask(sock: &Sock<Vsock>) -> PollEvents {
             if snapshot.receive_ended {
                 events |= PollEvents::RDHUP;
             }
-            if (snapshot.writable && snapshot.sendable > 0) || snapshot.send_ended {
+            if (snapshot.writable && snapshot.levels.sendable > 0) || snapshot.send_ended {
                 events |= PollEvents::OUT | PollEvents::WRNORM | PollEvents::WRBAND;
             }
             if snapshot.is_hung_up() {

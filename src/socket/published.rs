@@ -61,21 +61,36 @@ pub(super) enum Status {
     Connectionless,
 }
 
-/// The readable part of a socket's state at one moment.
+/// How much can be read and sent at one moment.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Snapshot {
-    pub(super) status: Status,
+pub(super) struct Levels {
     /// Bytes that can be read, or whole messages, or datagrams; for a listener, connections that can
     /// be accepted.
     pub(super) available: usize,
-    /// No more will become available.
-    pub(super) receive_ended: bool,
     /// Bytes that are queued, of messages that are not whole yet as well; of datagrams only those
     /// of the first.
     pub(super) unread: usize,
     /// Bytes that the credit lets pass.
     pub(super) sendable: usize,
-    /// That is as much as who polls waits for.
+}
+
+impl Levels {
+    /// Nothing at all.
+    pub(super) const NONE: Levels = Levels {
+        available: 0,
+        unread: 0,
+        sendable: 0,
+    };
+}
+
+/// The readable part of a socket's state at one moment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    pub(super) status: Status,
+    pub(super) levels: Levels,
+    /// No more will become available.
+    pub(super) receive_ended: bool,
+    /// [`Levels::sendable`] is as much as who polls waits for.
     pub(super) writable: bool,
     /// Sending fails with `EPIPE`.
     pub(super) send_ended: bool,
@@ -88,14 +103,17 @@ impl Snapshot {
     /// A socket that is neither connected nor listening: nothing will ever come.
     pub(super) const IDLE: Snapshot = Snapshot {
         status: Status::Unconnected,
-        available: 0,
+        levels: Levels::NONE,
         receive_ended: true,
-        unread: 0,
-        sendable: 0,
         writable: false,
         send_ended: true,
         window: 1,
     };
+
+    /// Whether a connection stands, and payload may go both ways.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.status, Status::Connected) && !self.receive_ended && !self.send_ended
+    }
 
     /// Whether both directions of what was open have ended.
     pub(super) fn is_hung_up(&self) -> bool {
@@ -150,12 +168,12 @@ impl Published {
     pub(super) fn new(initial: Snapshot) -> impl PinInit<Self> {
         pin_init!(Self {
             readers <- NeedQueue::new(
-                Level::new(Call::Receive, initial.available, initial.receive_ended),
+                Level::new(Call::Receive, initial.levels.available, initial.receive_ended),
                 c"rvsock readers",
                 static_lock_class!()
             ),
             writers <- NeedQueue::new(
-                Level::new(Call::Send, initial.sendable, initial.send_ended),
+                Level::new(Call::Send, initial.levels.sendable, initial.send_ended),
                 c"rvsock writers",
                 static_lock_class!()
             ),
@@ -167,7 +185,7 @@ impl Published {
             status: Atomic::new(Self::pack(&initial)),
             window: Atomic::new(1),
             polled: Atomic::new(0),
-            unread: Atomic::new(initial.unread),
+            unread: Atomic::new(initial.levels.unread),
         })
     }
 
@@ -197,17 +215,22 @@ impl Published {
             _ => Some(WakeReason::Error),
         };
         let window = new.window;
+        let Levels {
+            available,
+            unread,
+            sendable,
+        } = new.levels;
         let readers =
             self.readers
                 .supply()
-                .publish(new.available, window, arrived, end(new.receive_ended));
-        let writers =
-            self.writers
-                .supply()
-                .publish(new.sendable, u32::MAX, false, end(new.send_ended));
+                .publish(available, window, arrived, end(new.receive_ended));
+        let writers = self
+            .writers
+            .supply()
+            .publish(sendable, u32::MAX, false, end(new.send_ended));
         let connecting = self.connecting.supply().publish(0, 1, false, connected);
-        self.window.store(new.window, Relaxed);
-        self.unread.store(new.unread, Relaxed);
+        self.window.store(window, Relaxed);
+        self.unread.store(unread, Relaxed);
         self.status.store(Self::pack(new), Release);
 
         if old.status != new.status {
@@ -232,6 +255,40 @@ impl Published {
         self.tell_pollers(sock, events);
     }
 
+    /// [`Published::publish`] where `new` differs in nothing but its levels, and is open.
+    ///
+    /// With the socket's lock held, in any of its forms.
+    pub(super) fn publish_levels(
+        &self,
+        sock: &Sock<Vsock>,
+        new: &Snapshot,
+        old: &Levels,
+        arrived: bool,
+    ) {
+        let (window, new) = (new.window, &new.levels);
+        if old.unread != new.unread {
+            self.unread.store(new.unread, Relaxed);
+        }
+        if old.sendable != new.sendable && self.writers.supply().publish_level(new.sendable, false)
+        {
+            self.writers.wake_when_free(sock);
+        }
+        if !arrived && old.available == new.available {
+            return;
+        }
+        if self.readers.supply().publish_level(new.available, arrived) {
+            self.readers.wake_when_free(sock);
+        }
+        let least = wake::readable_at(sock.receive_low_water(), window);
+        if Self::is_readable_edge(old.available >= least, new.available >= least, arrived) {
+            let mut events = PollEvents::IN | PollEvents::RDNORM;
+            if sock.has_error() {
+                events |= PollEvents::ERR;
+            }
+            self.tell_pollers(sock, events);
+        }
+    }
+
     /// The task that owns the socket gives it up.
     pub(super) fn released(&self) {
         self.readers.wake_due();
@@ -252,7 +309,7 @@ impl Published {
         let low_water = sock.receive_low_water();
         self.readers.revise(&|ask| ask.lower(low_water));
         self.readers.wake_when_free(sock);
-        if self.snapshot().available > 0 && self.is_readable(sock) {
+        if self.snapshot().levels.available > 0 && self.is_readable(sock) {
             self.tell_pollers(sock, PollEvents::IN | PollEvents::RDNORM);
         }
     }
@@ -306,10 +363,9 @@ impl Published {
         let mut events = PollEvents::NONE;
         let ended = new.receive_ended && !old.receive_ended;
         let readable = |snapshot: &Snapshot| {
-            snapshot.receive_ended || snapshot.available >= Self::readable_at(sock, snapshot)
+            snapshot.receive_ended || snapshot.levels.available >= Self::readable_at(sock, snapshot)
         };
-        // Each arrival is an edge, and so is a window that now makes less enough.
-        if readable(new) && (arrived || !readable(old)) {
+        if Self::is_readable_edge(readable(old), readable(new), arrived) {
             events |= PollEvents::IN | PollEvents::RDNORM;
         }
         if ended {
@@ -335,6 +391,12 @@ impl Published {
             events |= PollEvents::ERR;
         }
         events
+    }
+
+    /// Whether pollers are to be told that there is enough to read, which there was or was not before.
+    /// Each arrival is an edge, and so is a window that now makes less enough.
+    fn is_readable_edge(was: bool, is: bool, arrived: bool) -> bool {
+        is && (arrived || !was)
     }
 
     /// How much makes the socket readable for poll.
@@ -367,19 +429,26 @@ impl Published {
         };
         Snapshot {
             status,
-            available: self.readers.supply().usable(),
+            levels: Levels {
+                available: self.readers.supply().usable(),
+                unread: self.unread.load(Relaxed),
+                sendable: self.writers.supply().usable(),
+            },
             receive_ended: packed & Self::RECEIVE_ENDED != 0,
-            unread: self.unread.load(Relaxed),
-            sendable: self.writers.supply().usable(),
             writable: packed & Self::WRITABLE != 0,
             send_ended: packed & Self::SEND_ENDED != 0,
             window: self.window.load(Relaxed),
         }
     }
 
+    /// Whether bytes are queued that were not read, by what was published last. Any context.
+    pub(super) fn has_unread(&self) -> bool {
+        self.unread.load(Relaxed) > 0
+    }
+
     /// Whether poll is to call the socket readable.
     pub(super) fn is_readable(&self, sock: &Sock<Vsock>) -> bool {
         let snapshot = self.snapshot();
-        snapshot.receive_ended || snapshot.available >= Self::readable_at(sock, &snapshot)
+        snapshot.receive_ended || snapshot.levels.available >= Self::readable_at(sock, &snapshot)
     }
 }

@@ -16,6 +16,17 @@ use crate::protocol::packet::{
 use crate::transport::Incoming;
 use kernel::prelude::*;
 
+/// When small payload is gathered: copied to where more of it has room.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gathering {
+    /// If there is something before it. What comes to an empty queue, as each word of a conversation
+    /// does, stays in the buffer that it came in; so there is one such buffer at the most.
+    UnlessEmpty,
+    /// From the first on. Else there could be one such buffer each time that what was put aside is
+    /// appended to what there is.
+    Always,
+}
+
 /// What was received and not read yet.
 pub(super) enum ReceiveQueue {
     /// Of a stream.
@@ -27,9 +38,18 @@ pub(super) enum ReceiveQueue {
 impl ReceiveQueue {
     /// An empty queue for a socket of type `kind`.
     pub(super) fn new(kind: SocketType) -> Self {
+        Self::gathering(kind, Gathering::UnlessEmpty)
+    }
+
+    /// An empty queue for what is put aside until it is appended to that of a socket.
+    pub(super) fn aside(kind: SocketType) -> Self {
+        Self::gathering(kind, Gathering::Always)
+    }
+
+    fn gathering(kind: SocketType, gathering: Gathering) -> Self {
         match kind {
-            SocketType::Stream => ReceiveQueue::Bytes(ByteQueue::default()),
-            SocketType::Seqpacket => ReceiveQueue::Messages(MessageQueue::default()),
+            SocketType::Stream => ReceiveQueue::Bytes(ByteQueue::new(gathering)),
+            SocketType::Seqpacket => ReceiveQueue::Messages(MessageQueue::new(gathering)),
         }
     }
 
@@ -54,8 +74,17 @@ impl ReceiveQueue {
         }
     }
 
+    /// Sees to it that payload without a buffer of its own is not lost by [`ReceiveQueue::push`]. Returns
+    /// false if it would be, or is not to be gathered. BH.
+    pub(super) fn make_room_for(&mut self, payload: &mut Incoming<'_>) -> bool {
+        match self {
+            ReceiveQueue::Bytes(queue) => queue.make_room_for(payload),
+            ReceiveQueue::Messages(queue) => queue.make_room_for(payload),
+        }
+    }
+
     /// Adds the payload of a packet. BH.
-    pub(super) fn push(&mut self, header: &Header, payload: &mut Incoming) {
+    pub(super) fn push(&mut self, header: &Header, payload: &mut Incoming<'_>) {
         match self {
             ReceiveQueue::Bytes(queue) => queue.push(payload),
             ReceiveQueue::Messages(queue) => queue.push(payload, header.message_end()),
@@ -74,8 +103,8 @@ impl ReceiveQueue {
     /// Drops everything.
     pub(super) fn clear(&mut self) {
         match self {
-            ReceiveQueue::Bytes(queue) => *queue = ByteQueue::default(),
-            ReceiveQueue::Messages(queue) => *queue = MessageQueue::default(),
+            ReceiveQueue::Bytes(queue) => queue.clear(),
+            ReceiveQueue::Messages(queue) => queue.clear(),
         }
     }
 

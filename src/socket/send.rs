@@ -24,12 +24,17 @@ use crate::net::{
         MsgFlags,
         SendMessage, //
     },
+    short::ShortBytes,
     skb::SkBuff,
     sock::Sock,
     timeout::Timeout,
     wait::Woken, //
 };
 use crate::protocol::packet::HEADER_LEN;
+use crate::transport::{
+    Delivery,
+    Incoming, //
+};
 use kernel::prelude::*;
 
 /// `send(2)` on a stream.
@@ -132,7 +137,13 @@ fn packet(
     at_most: usize,
 ) -> Result<usize> {
     let limits = link.payload_limits().at_most(at_most);
-    if message.flags().contains(MsgFlags::SPLICE_PAGES) {
+    let splices = message.flags().contains(MsgFlags::SPLICE_PAGES);
+    if !splices && link.may_gather(at_most) {
+        if let Some(sent) = short(sock, link, spinlock, message, at_most) {
+            return Ok(sent);
+        }
+    }
+    if splices {
         match SkBuff::lent(HEADER_LEN, message.source(), limits, GFP_KERNEL_ACCOUNT) {
             Ok(buffer) => return transmit(sock, link, spinlock, buffer),
             Err(error) if error == EOPNOTSUPP => {}
@@ -147,6 +158,31 @@ fn packet(
         buffer = shrunk(buffer);
     }
     transmit(sock, link, spinlock, buffer)
+}
+
+/// As [`packet`] for few bytes, which are gathered with those that the peer has not read yet. `None` if
+/// that cannot be: nothing was sent then.
+// Not inlined: what it needs of the stack the caller is not to have while it sleeps.
+#[inline(never)]
+fn short(
+    sock: &Sock<Vsock>,
+    link: &mut Link,
+    spinlock: SpinlockFree<'_>,
+    message: &mut SendMessage<'_>,
+    at_most: usize,
+) -> Option<usize> {
+    let mut short = ShortBytes::<{ Incoming::SHORT }>::new();
+    let bytes = short.read(message, at_most);
+    let len = bytes.len();
+    if len == at_most {
+        match link.gather(sock, spinlock, bytes, None) {
+            Delivery::Taken => return Some(len),
+            Delivery::Closed => return Some(0),
+            Delivery::NoRoom => {}
+        }
+    }
+    message.unread(len);
+    None
 }
 
 /// Sends one packet with the bytes in `buffer`, which are within the credit. Returns how many; none if

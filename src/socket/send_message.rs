@@ -27,6 +27,7 @@ use crate::net::{
         MsgFlags,
         SendMessage, //
     },
+    short::ShortBytes,
     skb::{
         PayloadLimits,
         SkBuff, //
@@ -45,6 +46,10 @@ use crate::protocol::{
         MessageEnd,
         HEADER_LEN, //
     },
+};
+use crate::transport::{
+    Delivery,
+    Incoming, //
 };
 use kernel::prelude::*;
 
@@ -67,45 +72,12 @@ struct Outgoing {
 /// `ENOTCONN`; `EISCONN` with an address on a connected socket, `EOPNOTSUPP` on another one;
 /// `EMSGSIZE` for a message that is larger than the buffer of one of the ends; `EPIPE` when one of the ends has shut down, without a signal, as in vsock and AF_UNIX, and before
 /// it once `ECONNRESET` when the connection did not end in order; `EAGAIN`, `EINTR`, `EFAULT`,
-/// `ENOMEM`. Whatever fails, nothing was sent.
+/// `ENOMEM`. Whatever fails, nothing was sent, and nothing is read of the message.
 pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize) -> Result<usize> {
-    let flags = message.flags();
-    let mut timeout = sock.send_timeout(flags.contains(MsgFlags::DONTWAIT));
     let mut state = sock.lock();
-    check_destination(&mut state, message)?;
-    if !has_room(sock, &mut state, len)? && timeout.is_zero() {
-        // It may have come while the socket was owned.
-        state.flush_backlog();
-        if !has_room(sock, &mut state, len)? {
-            return Err(would_block(sock, &mut state, len));
-        }
-    }
-    let limits = state.connected()?.payload_limits();
-    // Without anything to lend, the flag means nothing.
-    let lends = len > 0 && sock.lends(message);
-    let (packets, copied) = state.unlocked(|| packets(message, len, limits, lends))?;
-    let mut outgoing = Outgoing {
-        packets,
-        len,
-        lends,
-        copied,
-        end: MessageEnd {
-            record: flags.contains(MsgFlags::EOR),
-        },
-    };
-    let writers = &sock.shared().published.writers;
-    // Whoever sleeps already comes first, unless this call does not want to wait at all.
-    if has_room(sock, &mut state, len)? && (timeout.is_zero() || !writers.has_sleepers()) {
-        transmit(sock, &mut state, message, &mut outgoing)?;
-    } else if timeout.is_zero() {
-        return Err(would_block(sock, &mut state, len));
-    } else {
-        let result = writers.with_turn(len.max(1), |turn| {
-            wait_for_room(sock, &mut state, turn, len, &mut timeout)?;
-            transmit(sock, &mut state, message, &mut outgoing)
-        });
-        ask_for_next(sock, &mut state);
-        result?;
+    if let Err(error) = send_whole(sock, &mut state, message, len) {
+        message.unread(len);
+        return Err(error);
     }
     let used_up = state
         .connected()
@@ -114,6 +86,60 @@ pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize
         state.used_up_credit(sock);
     }
     Ok(len)
+}
+
+fn send_whole(
+    sock: &Sock<Vsock>,
+    state: &mut Owned<'_, Vsock>,
+    message: &mut SendMessage<'_>,
+    len: usize,
+) -> Result {
+    let flags = message.flags();
+    let mut timeout = sock.send_timeout(flags.contains(MsgFlags::DONTWAIT));
+    check_destination(state, message)?;
+    let mut fits = has_room(sock, state, len)?;
+    if !fits && timeout.is_zero() {
+        // It may have come while the socket was owned.
+        state.flush_backlog();
+        fits = has_room(sock, state, len)?;
+        if !fits {
+            return Err(would_block(sock, state, len));
+        }
+    }
+    // Without anything to lend, the flag means nothing.
+    let lends = len > 0 && sock.lends(message);
+    let end = MessageEnd {
+        record: flags.contains(MsgFlags::EOR),
+    };
+    let writers = &sock.shared().published.writers;
+    // Whoever sleeps already comes first, unless this call does not want to wait at all.
+    let is_next = |timeout: &Timeout| timeout.is_zero() || !writers.has_sleepers();
+    let link = state.connected()?;
+    let limits = link.payload_limits();
+    let may_gather = len > 0 && !lends && link.may_gather(len);
+    if fits && may_gather && is_next(&timeout) && short(sock, state, message, len, end)? {
+        return Ok(());
+    }
+    let (packets, copied) = state.unlocked(|| packets(message, len, limits, lends))?;
+    let mut outgoing = Outgoing {
+        packets,
+        len,
+        lends,
+        copied,
+        end,
+    };
+    if has_room(sock, state, len)? && is_next(&timeout) {
+        transmit(sock, state, message, &mut outgoing)
+    } else if timeout.is_zero() {
+        Err(would_block(sock, state, len))
+    } else {
+        let result = writers.with_turn(len.max(1), |turn| {
+            wait_for_room(sock, state, turn, len, &mut timeout)?;
+            transmit(sock, state, message, &mut outgoing)
+        });
+        ask_for_next(sock, state);
+        result
+    }
 }
 
 /// Makes the packets of a message: payload of `len` bytes, each within `limits`, and at least one.
@@ -222,6 +248,49 @@ fn wait_for_room(
     }
 }
 
+/// The peer turned out to be closed: what the call fails with.
+fn lost(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>) -> Error {
+    refused(sock, state);
+    state.settle(sock, false);
+    sock.take_error().err().unwrap_or(EPIPE)
+}
+
+/// Sends a message of few bytes, for which there is room, if it can be gathered with what the peer has not
+/// read yet. Returns whether that was so; nothing was sent if not.
+// Not inlined: what it needs of the stack the caller is not to have while it sleeps.
+#[inline(never)]
+fn short(
+    sock: &Sock<Vsock>,
+    state: &mut Owned<'_, Vsock>,
+    message: &mut SendMessage<'_>,
+    len: usize,
+    end: MessageEnd,
+) -> Result<bool> {
+    let mut short = ShortBytes::<{ Incoming::SHORT }>::new();
+    let bytes = short.read(message, len);
+    if bytes.len() == len {
+        let (inner, spinlock) = state.split();
+        let link = inner.connected()?;
+        match link.gather(sock, spinlock, bytes, Some(end)) {
+            Delivery::Taken => {
+                sent(sock, state);
+                return Ok(true);
+            }
+            Delivery::Closed => return Err(lost(sock, state)),
+            Delivery::NoRoom => {}
+        }
+    }
+    message.unread(bytes.len());
+    Ok(false)
+}
+
+/// A message was sent.
+fn sent(sock: &Sock<Vsock>, state: &mut Owned<'_, Vsock>) {
+    state.writable_at = 1;
+    state.found_credit();
+    state.settle(sock, false);
+}
+
 /// Sends a message for which there is room.
 fn transmit(
     sock: &Sock<Vsock>,
@@ -250,9 +319,7 @@ fn transmit(
         // A packet holds no more than the credit, which is a `u32`.
         let header = link.wire.message(packet.len() as u32, end).ok_or(EPIPE)?;
         if !link.send_payload(sock, spinlock, &header, packet) {
-            refused(sock, state);
-            state.settle(sock, false);
-            return sock.take_error().and(Err(EPIPE));
+            return Err(lost(sock, state));
         }
     }
     if let Some(completion) = &mut completion {

@@ -10,6 +10,7 @@ use super::{
     link::Link,
     listen::Listener,
     published::{
+        Levels,
         Snapshot,
         Status, //
     },
@@ -43,7 +44,10 @@ use crate::protocol::{
     },
     reason::DropReason, //
 };
-use crate::transport::loopback::Outgoing;
+use crate::transport::{
+    loopback::Outgoing,
+    Incoming, //
+};
 use kernel::prelude::*;
 
 /// What a socket is at the moment.
@@ -86,6 +90,8 @@ pub(crate) struct State {
     pub(super) writable_at: usize,
     /// What was published last.
     published: Snapshot,
+    /// The address that was published last; the wildcard before anything was.
+    published_local: Address,
 }
 
 impl State {
@@ -106,6 +112,7 @@ impl State {
             is_called_again: false,
             writable_at: 1,
             published: Snapshot::IDLE,
+            published_local: Address::ANY,
         };
         state.published = state.snapshot();
         state
@@ -148,6 +155,37 @@ impl State {
     /// after every change, with the lock held in any of its forms; `arrived` tells that
     /// something new became available.
     pub(super) fn settle(&mut self, sock: &Sock<Vsock>, arrived: bool) {
+        if !self.settle_levels(sock, arrived) {
+            self.settle_all(sock, arrived);
+        }
+        if arrived {
+            self.watch_for_stall(sock);
+        }
+    }
+
+    /// [`State::settle`] where the connection is as open as it was when all was published, and there is
+    /// only more or less to be read or to be sent: this is what nearly every packet and call changes.
+    /// Returns whether that is so; nothing was done if not.
+    fn settle_levels(&mut self, sock: &Sock<Vsock>, arrived: bool) -> bool {
+        let Stage::Connected(link) = &self.stage else {
+            return false;
+        };
+        let new = link.levels();
+        let only_levels = link.wire.is_open()
+            && self.published.is_open()
+            && self.published_local == link.wire.flow().local
+            && self.published.window == link.window()
+            && self.published.writable == link.is_enough(new.sendable, self.writable_at);
+        if only_levels {
+            let old = core::mem::replace(&mut self.published.levels, new);
+            let published = &sock.shared().published;
+            published.publish_levels(sock, &self.published, &old, arrived);
+        }
+        only_levels
+    }
+
+    /// [`State::settle`] whatever has changed.
+    fn settle_all(&mut self, sock: &Sock<Vsock>, arrived: bool) {
         let stage = match (&self.stage, self.phase()) {
             (Stage::Connecting(_), Some(Phase::Connecting)) => None,
             (Stage::Connected(_), Some(Phase::Established)) => None,
@@ -171,9 +209,6 @@ impl State {
             }
         }
         self.publish(sock, arrived);
-        if arrived {
-            self.watch_for_stall(sock);
-        }
     }
 
     /// `SO_RCVLOWAT` was changed: the peer may have to hear of free space for it to be reached.
@@ -271,6 +306,13 @@ impl State {
         }
     }
 
+    /// Sees to it that payload without a buffer of its own is not lost by [`State::packet`]. Returns false
+    /// if it would be, or is not to be gathered. BH.
+    pub(super) fn make_room_for(&mut self, payload: &mut Incoming<'_>) -> bool {
+        self.link_mut()
+            .is_some_and(|link| link.queue.make_room_for(payload))
+    }
+
     /// Takes out the packets that are pending until the lock is given up.
     pub(super) fn take_pending(&mut self, sock: &Sock<Vsock>) -> Option<Outgoing<Context>> {
         let outgoing = self.link_mut()?.take_pending(sock);
@@ -306,7 +348,8 @@ impl State {
             receive: halves.receive,
             send: halves.send,
         });
-        sock.shared().publish_local(self.local());
+        self.published_local = self.local();
+        sock.shared().publish_local(self.published_local);
         sock.shared().published.publish(sock, &old, &new, arrived);
         if old.window != new.window {
             self.announce_to_sleepers(sock);
@@ -351,7 +394,10 @@ impl State {
             },
             Stage::Listening(listener) => Snapshot {
                 status: Status::Listening,
-                available: listener.len(),
+                levels: Levels {
+                    available: listener.len(),
+                    ..Levels::NONE
+                },
                 receive_ended: false,
                 window: listener.limit(),
                 ..Snapshot::IDLE
@@ -362,16 +408,11 @@ impl State {
                     Phase::Established => Status::Connected,
                     Phase::Closing | Phase::Closed(_) => Status::Disconnected,
                 },
-                available: link.queue.available(),
+                levels: link.levels(),
                 receive_ended: link.wire.receive_ended(),
-                unread: link.queue.len(),
-                sendable: link.wire.sendable() as usize,
                 writable: link.is_writable(self.writable_at),
                 send_ended: link.wire.send_ended(),
-                window: match link.wire.kind() {
-                    SocketType::Stream => link.wire.window(),
-                    SocketType::Seqpacket => 1,
-                },
+                window: link.window(),
             },
         }
     }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The payload of a received packet, in the buffer that it arrived in.
+//! The payload of a packet on its way into a receive queue.
 
 use crate::net::{
     control::Arrival,
+    gfp::accounted,
     receive_buffer::ReceiveBuffer,
     skb::{
         SkBuff,
@@ -20,29 +21,41 @@ use kernel::{
 ///
 /// Small payload is copied out. The buffer of a device then goes back to it at once; large payload
 /// takes the buffer with it.
-pub(crate) struct Incoming {
-    place: Place,
+pub(crate) struct Incoming<'a> {
+    place: Place<'a>,
     len: usize,
     arrival: Arrival,
+    /// An empty buffer of [`Incoming::ROOM`] bytes that it can be gathered in.
+    reserved: Option<SkBuff>,
 }
 
-enum Place {
+enum Place<'a> {
     /// Behind the header in a buffer that a device wrote.
     Device(ReceiveBuffer),
     /// It was copied out of this buffer.
     Copied(ReceiveBuffer),
     /// All of a buffer that a socket of this machine filled.
     Local(SkBuff),
+    /// In no buffer: a socket of this machine has read it, and it is to be gathered in one that is
+    /// queued already.
+    Bytes(&'a [u8]),
     /// It has none, or it was taken.
     Nowhere,
 }
 
-impl Incoming {
+impl<'a> Incoming<'a> {
+    /// The longest payload that is sent in no buffer of its own, in bytes.
+    pub(crate) const SHORT: usize = 1024;
+    /// Room of a buffer that such payload is gathered in: what an allocation of a page leaves
+    /// beside the kernel's own part.
+    pub(crate) const ROOM: usize = 3584;
+
     /// A packet without payload.
-    pub(super) const NOTHING: Incoming = Incoming {
+    pub(super) const NOTHING: Incoming<'static> = Incoming {
         place: Place::Nowhere,
         len: 0,
         arrival: Arrival::NOT_NOTED,
+        reserved: None,
     };
 
     /// `len` bytes of payload behind the header in `buffer`.
@@ -51,6 +64,7 @@ impl Incoming {
             place: Place::Device(buffer),
             len,
             arrival: Arrival::NOT_NOTED,
+            reserved: None,
         }
     }
 
@@ -60,7 +74,42 @@ impl Incoming {
             len: buffer.len(),
             place: Place::Local(buffer),
             arrival: Arrival::NOT_NOTED,
+            reserved: None,
         }
+    }
+
+    /// All of `bytes`, in no buffer.
+    pub(super) fn from_bytes(bytes: &'a [u8]) -> Self {
+        Incoming {
+            len: bytes.len(),
+            place: Place::Bytes(bytes),
+            arrival: Arrival::NOT_NOTED,
+            reserved: None,
+        }
+    }
+
+    /// Whether it has no buffer that could be queued: it has to find room in one.
+    pub(crate) fn needs_room(&self) -> bool {
+        matches!(self.place, Place::Bytes(_))
+    }
+
+    /// Sees to it that [`Incoming::new_tail`] gives a buffer. Returns whether that is so. BH.
+    pub(crate) fn reserve_tail(&mut self) -> bool {
+        if self.reserved.is_none() {
+            self.reserved = Self::allocate_tail();
+        }
+        self.reserved.is_some()
+    }
+
+    /// An empty buffer to gather it in, and what comes behind it. `None` if memory is short. BH.
+    pub(crate) fn new_tail(&mut self) -> Option<SkBuff> {
+        self.reserved.take().or_else(Self::allocate_tail)
+    }
+
+    fn allocate_tail() -> Option<SkBuff> {
+        let buffer = SkBuff::with_room(0, Self::ROOM, accounted(GFP_NOWAIT)).ok()?;
+        // One of the kernel's reserves is nobody's to add to.
+        (buffer.tailroom() >= Self::ROOM).then_some(buffer)
     }
 
     /// Bytes of payload.
@@ -78,6 +127,7 @@ impl Incoming {
         let copied = match &self.place {
             Place::Device(buffer) => buffer.append_to(HEADER_LEN, self.len, tail),
             Place::Local(buffer) => tail.append_range(buffer, 0, self.len),
+            Place::Bytes(bytes) => tail.append(bytes),
             Place::Copied(_) | Place::Nowhere => false,
         };
         if copied {
@@ -118,7 +168,7 @@ impl Incoming {
     pub(super) fn into_device_buffer(self) -> Option<ReceiveBuffer> {
         match self.place {
             Place::Device(buffer) | Place::Copied(buffer) => Some(buffer),
-            Place::Local(_) | Place::Nowhere => None,
+            Place::Local(_) | Place::Bytes(_) | Place::Nowhere => None,
         }
     }
 }

@@ -13,6 +13,7 @@
 //! passes would have come from an end that is lost in the same moment.
 
 use super::{
+    Delivery,
     Incoming,
     Receiver, //
 };
@@ -74,7 +75,22 @@ impl<R: Receiver> Loopback<R> {
         payload: SkBuff,
     ) -> bool {
         let mut payload = Incoming::from_local(payload);
-        R::receive_local(&self.peer, from, &header.to_receiver(), &mut payload)
+        let header = || header.to_receiver();
+        R::receive_local(&self.peer, from, header, &mut payload) == Delivery::Taken
+    }
+
+    /// As [`Loopback::send`] for payload that is in no buffer. `header` makes the header, as its sender
+    /// sees it, when there is room. Process context.
+    pub(crate) fn gather(
+        &self,
+        _: SpinlockFree<'_>,
+        from: &Sock<R::Protocol>,
+        header: impl FnOnce() -> Header,
+        payload: &[u8],
+    ) -> Delivery {
+        let mut payload = Incoming::from_bytes(payload);
+        let header = || header().to_receiver();
+        R::receive_local(&self.peer, from, header, &mut payload)
     }
 
     /// Leaves a packet without payload to be delivered when no lock is held. Returns whether there is
@@ -133,7 +149,7 @@ impl<R: Receiver> Outgoing<R> {
         let mut nothing = Incoming::NOTHING;
         for header in self.headers.iter().flatten() {
             // They go to a connection that may have ended meanwhile, which is all right.
-            let _ = R::receive_local(&self.peer, from, header, &mut nothing);
+            let _ = R::receive_local(&self.peer, from, || *header, &mut nothing);
         }
     }
 }

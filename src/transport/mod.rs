@@ -36,6 +36,18 @@ use virtio::{
     Turn, //
 };
 
+/// What has become of a packet for another socket of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a packet for which there was no room has to be sent in another way"]
+pub(crate) enum Delivery {
+    /// It is with the connection.
+    Taken,
+    /// There is no connection any more.
+    Closed,
+    /// Its payload is in no buffer, and found no room in one. It was not sent.
+    NoRoom,
+}
+
 /// The floor above: who owns the connections.
 pub(crate) trait Receiver: Send + Sync + Sized + 'static {
     /// What kind of sockets the connections have.
@@ -66,19 +78,21 @@ pub(crate) trait Receiver: Send + Sync + Sized + 'static {
         &self,
         device: &Arc<Device<Self>>,
         header: &Header,
-        payload: &mut Incoming,
+        payload: &mut Incoming<'_>,
     ) -> Option<HeaderBytes>;
 
-    /// A packet from the connection of `from` for that of `to`, both of this machine. The credit in
-    /// the header may be out of date by now. Returns false if `to` has no connection any more.
+    /// A packet from the connection of `from` for that of `to`, both of this machine. `header` makes
+    /// its header once it is certain that there is room for it; the credit in that may be out of date
+    /// by then.
     ///
-    /// Process context or BH. The caller holds no spinlock of a socket; it may own `from`.
+    /// Process context or BH. The caller holds no spinlock of a socket; it may own `from`. `header` is
+    /// called with the spinlock of `to` held.
     fn receive_local(
         to: &Sock<Self::Protocol>,
         from: &Sock<Self::Protocol>,
-        header: &Header,
-        payload: &mut Incoming,
-    ) -> bool;
+        header: impl FnOnce() -> Header,
+        payload: &mut Incoming<'_>,
+    ) -> Delivery;
 
     /// A packet was dropped before it reached a connection. Any context.
     fn count_drop(&self, reason: DropReason);

@@ -16,6 +16,8 @@
 #define CALLS	1000
 /* The largest that is sent. */
 #define MOST	KIB(64)
+/* Sends that are ahead of their reader; all of them fit into a buffer. */
+#define BATCH	16
 
 static uint64_t samples[CALLS];
 
@@ -59,6 +61,22 @@ static bool do_bring(struct call *call)
 	while (recv(call->there, call->data, call->size, MSG_PEEK | MSG_DONTWAIT) <
 	       (ssize_t)call->size)
 		usleep(100);
+	return true;
+}
+
+/* A sender that is ahead of its reader: so many are sent, and then all is read. */
+static bool do_batch(struct call *call)
+{
+	for (int i = 0; i < BATCH; i++)
+		if (!do_send(call))
+			return false;
+	for (size_t left = BATCH * call->size; left;) {
+		ssize_t got = recv(call->there, call->data, MOST, 0);
+
+		if (got <= 0)
+			return false;
+		left -= got;
+	}
 	return true;
 }
 
@@ -155,6 +173,8 @@ static void measure_paths(const struct family *family, size_t parameter)
 	call.there = fds[1];
 	time_calls(family, &call, "send", name, do_nothing, do_send, do_recv);
 	time_calls(family, &call, "recv", name, do_bring, do_recv, do_nothing);
+	if (call.size <= KIB(4))
+		time_calls(family, &call, "batch", name, do_nothing, do_batch, do_nothing);
 	if (call.size != 64)
 		return;
 	time_calls(family, &call, "poll_in_vain", name, do_nothing, do_poll_in_vain, do_nothing);

@@ -8,7 +8,10 @@
 #include "vsock_harness.h"
 
 #include <fcntl.h>
+#include <linux/perf_event.h>
+#include <pthread.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define ECHO_BYTES	KIB(512)
@@ -524,6 +527,224 @@ TEST_F_TIMEOUT(echo, compare, 60)
 		EXPECT_EQ(NULL, result);
 	}
 	free(in);
+}
+
+/* Events of the kernel that this thread causes: a tracepoint, as SYSTEM/NAME. */
+static int open_event(const char *name)
+{
+	struct perf_event_attr event = { .type = PERF_TYPE_TRACEPOINT, .size = sizeof(event) };
+	unsigned long long number = 0;
+	char path[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/kernel/tracing/events/%s/id", name);
+	file = fopen(path, "r");
+	if (!file)
+		return -1;
+	if (fscanf(file, "%llu", &number) == 1)
+		event.config = number;
+	fclose(file);
+	return syscall(SYS_perf_event_open, &event, 0, -1, -1, 0);
+}
+
+static long events_of(int fd)
+{
+	uint64_t count;
+
+	return read(fd, &count, sizeof(count)) == sizeof(count) ? (long)count : -1;
+}
+
+FIXTURE(gathered)
+{
+	int fds[2], slabs, buffers;
+};
+
+FIXTURE_VARIANT(gathered)
+{
+	int type;
+};
+
+FIXTURE_VARIANT_ADD(gathered, stream)
+{
+	.type = SOCK_STREAM,
+};
+
+FIXTURE_VARIANT_ADD(gathered, messages)
+{
+	.type = SOCK_SEQPACKET,
+};
+
+FIXTURE_SETUP(gathered)
+{
+	ASSERT_EQ(0, vsock_pair_of(variant->type, VMADDR_CID_LOCAL, 0, self->fds));
+	self->slabs = open_event("kmem/kmem_cache_alloc");
+	self->buffers = open_event("kmem/kmalloc");
+	ASSERT_LE(0, self->slabs);
+	ASSERT_LE(0, self->buffers);
+}
+
+FIXTURE_TEARDOWN(gathered)
+{
+	close(self->fds[0]);
+	close(self->fds[1]);
+	close(self->slabs);
+	close(self->buffers);
+}
+
+/* Behind bytes that were not read yet, few more take no memory of their own. */
+TEST_F(gathered, short_sends_take_no_memory)
+{
+	enum { LEN = 8, COUNT = 200 };
+	uint8_t data[LEN], in[LEN];
+	long before = 0, after;
+
+	for (int i = -2; i < COUNT; i++) {
+		if (!i)
+			before = events_of(self->slabs) + events_of(self->buffers);
+		pattern_fill(data, LEN, (i + 2) * LEN);
+		ASSERT_EQ(LEN, send(self->fds[0], data, LEN, MSG_DONTWAIT));
+	}
+	after = events_of(self->slabs) + events_of(self->buffers);
+	TH_LOG("%ld allocations for %d sends", after - before, COUNT);
+	/* An interrupt may have some of its own. */
+	EXPECT_GE(COUNT / 10, after - before);
+	for (int i = -2; i < COUNT; i++) {
+		ASSERT_EQ(LEN, recv(self->fds[1], in, LEN, MSG_DONTWAIT));
+		EXPECT_EQ(LEN, pattern_check(in, LEN, (i + 2) * LEN));
+	}
+	EXPECT_EQ(-1, recv(self->fds[1], in, LEN, MSG_DONTWAIT));
+	EXPECT_EQ(EAGAIN, errno);
+}
+
+/* Has something that was not read yet. */
+static void leave_unread(struct __test_metadata *_metadata, const int fds[2])
+{
+	ASSERT_EQ(1, send(fds[0], "x", 1, MSG_DONTWAIT));
+	ASSERT_EQ(1, send(fds[0], "y", 1, MSG_DONTWAIT));
+}
+
+static void read_unread(struct __test_metadata *_metadata, const int fds[2])
+{
+	char c;
+
+	ASSERT_EQ(1, recv(fds[1], &c, 1, MSG_DONTWAIT));
+	ASSERT_EQ('x', c);
+	ASSERT_EQ(1, recv(fds[1], &c, 1, MSG_DONTWAIT));
+	ASSERT_EQ('y', c);
+}
+
+/* What would have to be brought in first is sent all the same. */
+TEST_F(gathered, memory_that_was_not_touched)
+{
+	enum { LEN = 100 };
+	int file = memfd_create("untouched", 0);
+	uint8_t data[LEN], in[LEN];
+	uint8_t *mapped;
+
+	ASSERT_LE(0, file);
+	pattern_fill(data, LEN, 0);
+	ASSERT_EQ(LEN, write(file, data, LEN));
+	mapped = mmap(NULL, LEN, PROT_READ, MAP_SHARED, file, 0);
+	ASSERT_NE(MAP_FAILED, mapped);
+	leave_unread(_metadata, self->fds);
+	ASSERT_EQ(LEN, send(self->fds[0], mapped, LEN, MSG_DONTWAIT));
+	/* And now that it is there. */
+	ASSERT_EQ(LEN, send(self->fds[0], mapped, LEN, MSG_DONTWAIT));
+	read_unread(_metadata, self->fds);
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(LEN, recv(self->fds[1], in, LEN, MSG_DONTWAIT));
+		EXPECT_EQ(LEN, pattern_check(in, LEN, 0));
+	}
+	munmap(mapped, LEN);
+	close(file);
+}
+
+/* Of a stream what can be read is sent; of a message nothing. */
+TEST_F(gathered, memory_that_ends)
+{
+	const long page = sysconf(_SC_PAGESIZE);
+	uint8_t *memory = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t in[200];
+
+	ASSERT_NE(MAP_FAILED, memory);
+	ASSERT_EQ(0, munmap(memory + page, page));
+	pattern_fill(memory + page - 100, 100, 0);
+	leave_unread(_metadata, self->fds);
+	if (variant->type == SOCK_STREAM) {
+		ASSERT_EQ(100, send(self->fds[0], memory + page - 100, 200, MSG_DONTWAIT));
+	} else {
+		ASSERT_EQ(-1, send(self->fds[0], memory + page - 100, 200, MSG_DONTWAIT));
+		EXPECT_EQ(EFAULT, errno);
+		ASSERT_EQ(100, send(self->fds[0], memory + page - 100, 100, MSG_DONTWAIT));
+	}
+	ASSERT_EQ(-1, send(self->fds[0], memory + page, 100, MSG_DONTWAIT));
+	EXPECT_EQ(EFAULT, errno);
+	read_unread(_metadata, self->fds);
+	ASSERT_EQ(100, recv(self->fds[1], in, sizeof(in), MSG_DONTWAIT));
+	EXPECT_EQ(100, pattern_check(in, 100, 0));
+	EXPECT_EQ(-1, recv(self->fds[1], in, sizeof(in), MSG_DONTWAIT));
+	EXPECT_EQ(EAGAIN, errno);
+	munmap(memory, page);
+}
+
+/* Each message has an end of its own, and some are records. */
+TEST(gathered_records)
+{
+	struct iovec part = { .iov_len = 8 };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
+	char data[8] = "records", in[8];
+	int fds[2];
+
+	ASSERT_EQ(0, vsock_pair_of(SOCK_SEQPACKET, VMADDR_CID_LOCAL, 0, fds));
+	leave_unread(_metadata, fds);
+	for (int i = 0; i < 4; i++)
+		ASSERT_EQ(8, send(fds[0], data, 8, MSG_DONTWAIT | (i % 2 ? MSG_EOR : 0)));
+	read_unread(_metadata, fds);
+	part.iov_base = in;
+	for (int i = 0; i < 4; i++) {
+		ASSERT_EQ(8, recvmsg(fds[1], &message, MSG_DONTWAIT));
+		EXPECT_EQ(0, memcmp(data, in, 8));
+		EXPECT_EQ(i % 2 ? MSG_EOR : 0, message.msg_flags & MSG_EOR);
+	}
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* Another thread looks again and again at what is there: few bytes take no more for that. */
+static void *keep_peeking(void *argument)
+{
+	const int *fd = argument;
+	char c;
+
+	while (recv(*fd, &c, 1, MSG_PEEK) == 1)
+		;
+	return NULL;
+}
+
+TEST_F_TIMEOUT(gathered, beside_one_who_peeks, 60)
+{
+	/* A byte of a stream takes 1.5 at the most, and a message of a byte 8 more. */
+	enum { COUNT = 40000, BOUND = 10 * COUNT };
+	struct memory before, after;
+	pthread_t peeker;
+	char c;
+
+	leave_unread(_metadata, self->fds);
+	before = measure_memory();
+	ASSERT_EQ(0, pthread_create(&peeker, NULL, keep_peeking, &self->fds[1]));
+	for (int i = 0; i < COUNT; i++)
+		ASSERT_EQ(1, send(self->fds[0], "z", 1, 0));
+	after = measure_memory_within(before, BOUND + MEMORY_FIXED);
+	TH_LOG("%ld bytes of slabs for %d", after.slab - before.slab, COUNT);
+	EXPECT_GE(BOUND + MEMORY_FIXED, after.slab - before.slab);
+	read_unread(_metadata, self->fds);
+	for (int i = 0; i < COUNT; i++) {
+		ASSERT_EQ(1, recv(self->fds[1], &c, 1, 0));
+		ASSERT_EQ('z', c);
+	}
+	ASSERT_EQ(0, shutdown(self->fds[0], SHUT_RDWR));
+	ASSERT_EQ(0, pthread_join(peeker, NULL));
 }
 
 TEST_HARNESS_MAIN

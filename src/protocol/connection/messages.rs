@@ -7,7 +7,7 @@
 use super::super::credit::Counter;
 use super::super::packet::{Header, MessageEnd};
 use super::super::wake;
-use super::{Connection, Phase, Room};
+use super::{Connection, Permit, Room};
 
 impl Connection {
     /// When a message of `len` bytes can be sent.
@@ -25,25 +25,7 @@ impl Connection {
     /// The header of a packet with `len` bytes of a message, for all of which there is
     /// [`Room::Now`]; its last packet has the `end`. `None` when nothing may be sent now.
     pub(crate) fn message(&mut self, len: u32, end: Option<MessageEnd>) -> Option<Header> {
-        if self.phase != Phase::Established || self.send_ended() {
-            return None;
-        }
-        let own = self.receive.buf_alloc();
-        if len > self.send.available(own) || (len == 0 && end.is_none()) {
-            return None;
-        }
-        if len == 0 {
-            self.send.send_empty();
-        } else {
-            self.send.send(len, own);
-        }
-        Some(Header::data(
-            self.flow,
-            self.kind,
-            len,
-            end,
-            self.announce(),
-        ))
+        self.permit(len, end).map(Permit::header)
     }
 
     /// How many ends of messages without payload were taken out of the receive queue, for a peer on

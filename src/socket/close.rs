@@ -6,7 +6,6 @@
 
 use super::{
     linger,
-    link::Link,
     listen,
     state::{
         Stage,
@@ -82,33 +81,25 @@ pub(super) fn release(sock: &Sock<Vsock>) {
     // What has come while the socket was owned was not read either.
     state.flush_backlog();
     let mut refused = SockQueue::new();
-    let stage = core::mem::replace(&mut state.stage, Stage::Closed);
-    state.stage = match stage {
-        Stage::Connecting(link) | Stage::Connected(link) => {
-            let unread = !link.queue.is_empty();
-            state.close(sock, link, unread)
-        }
-        Stage::Listening(listener) => {
-            (_, refused) = listener.into_parts();
-            Stage::Closed
-        }
-        Stage::Unbound
-        | Stage::Bound(_)
-        | Stage::Stopped(_)
-        | Stage::Datagrams(_)
-        | Stage::Closing(_)
-        | Stage::Closed => Stage::Closed,
-    };
+    if let Some(link) = state.link_mut() {
+        let unread = !link.queue.is_empty();
+        state.close(sock, unread);
+    } else if let Stage::Listening(listener) = core::mem::replace(&mut state.stage, Stage::Closed) {
+        (_, refused) = listener.into_parts();
+    }
     state.settle(sock, false);
     drop(state);
     listen::turn_all_away(&mut refused);
 }
 
 impl State {
-    /// Closes a connection. What was not read is lost; `unread` tells the peer so. Returns the stage
-    /// to enter, to be settled.
-    pub(super) fn close(&mut self, sock: &Sock<Vsock>, mut link: Link, unread: bool) -> Stage {
+    /// Closes the connection, to be settled. What was not read is lost; `unread` tells the peer so.
+    /// Without a connection nothing happens.
+    pub(super) fn close(&mut self, sock: &Sock<Vsock>, unread: bool) {
         self.end_alarms(sock);
+        let Some(link) = self.link_mut() else {
+            return;
+        };
         if let Some(control) = link.wire.close(unread) {
             link.send_control(sock, control);
         }
@@ -116,6 +107,9 @@ impl State {
         if link.phase() == Phase::Closing {
             self.await_answer(sock, CLOSE_TIMEOUT_MS);
         }
-        Stage::Closing(link)
+        self.stage = match core::mem::replace(&mut self.stage, Stage::Closed) {
+            Stage::Connecting(link) | Stage::Connected(link) => Stage::Closing(link),
+            other => other,
+        };
     }
 }

@@ -188,11 +188,10 @@ impl Link {
         let Carrier::Loopback(place) = &mut self.carrier else {
             return None;
         };
-        let outgoing = place.as_mut()?.take_pending(|control| {
-            let header = self.wire.control(control);
-            sock.shared().publish_credit(header.credit);
-            header
-        });
+        let loopback = place.as_mut()?;
+        let credit = self.wire.announce();
+        sock.shared().publish_credit(credit);
+        let outgoing = loopback.take_pending(self.wire.flow(), self.wire.kind(), credit);
         if self.ended {
             *place = None;
         }

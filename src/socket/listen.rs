@@ -290,10 +290,7 @@ fn start(child: &Sock<Vsock>, mut link: Link, answer: Option<Control>) {
 pub(super) fn turn_away(child: &Sock<Vsock>) {
     // Not accepted, so no program has it, and no task can own it.
     if let Bh::Free(mut state) = child.lock_bh() {
-        state.stage = match core::mem::replace(&mut state.stage, Stage::Closed) {
-            Stage::Connected(link) => state.close(child, link, true),
-            other => other,
-        };
+        state.close(child, true);
         state.settle(child, false);
     }
 }

@@ -203,16 +203,10 @@ impl Published {
         if old == new && !arrived {
             return;
         }
-        let failed = sock.has_error();
-        let end = |ended| match (ended, failed) {
-            (false, _) => None,
-            (true, false) => Some(WakeReason::Shutdown),
-            (true, true) => Some(WakeReason::Error),
-        };
-        let connected = match new.status {
-            Status::Connecting => None,
-            Status::Connected => Some(WakeReason::Target),
-            _ => Some(WakeReason::Error),
+        let end = |ended: bool| match ended {
+            false => None,
+            true if sock.has_error() => Some(WakeReason::Error),
+            true => Some(WakeReason::Shutdown),
         };
         let window = new.window;
         let Levels {
@@ -220,15 +214,30 @@ impl Published {
             unread,
             sendable,
         } = new.levels;
-        let readers =
-            self.readers
+        let of_readers = |snapshot: &Snapshot| {
+            let Levels { available, .. } = snapshot.levels;
+            (available, snapshot.window, snapshot.receive_ended)
+        };
+        let of_writers = |snapshot: &Snapshot| (snapshot.levels.sendable, snapshot.send_ended);
+        // What is the same was published before.
+        let readers = (arrived || of_readers(old) != of_readers(new))
+            && self
+                .readers
                 .supply()
                 .publish(available, window, arrived, end(new.receive_ended));
-        let writers = self
-            .writers
-            .supply()
-            .publish(sendable, u32::MAX, false, end(new.send_ended));
-        let connecting = self.connecting.supply().publish(0, 1, false, connected);
+        let writers = of_writers(old) != of_writers(new)
+            && self
+                .writers
+                .supply()
+                .publish(sendable, u32::MAX, false, end(new.send_ended));
+        let connecting = old.status != new.status && {
+            let connected = match new.status {
+                Status::Connecting => None,
+                Status::Connected => Some(WakeReason::Target),
+                _ => Some(WakeReason::Error),
+            };
+            self.connecting.supply().publish(0, 1, false, connected)
+        };
         self.window.store(window, Relaxed);
         self.unread.store(unread, Relaxed);
         self.status.store(Self::pack(new), Release);

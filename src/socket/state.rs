@@ -196,12 +196,11 @@ impl State {
             (_, None) => None,
         };
         if let Some(phase) = stage {
-            let old = core::mem::replace(&mut self.stage, Stage::Closed);
             if !matches!(phase, Phase::Closing) {
                 // Whatever was waited for has come.
                 self.end_alarms(sock);
             }
-            self.stage = Self::follow(sock, old, phase);
+            self.follow(sock, phase);
         }
         if let Stage::Connected(link) = &mut self.stage {
             if link.wire.receive_ended() {
@@ -230,9 +229,29 @@ impl State {
         }
     }
 
-    /// The stage that a socket enters when its connection has gone on to `phase`.
-    fn follow(sock: &Sock<Vsock>, old: Stage, phase: Phase) -> Stage {
-        match (old, phase) {
+    /// Enters the stage of a socket whose connection has gone on to `phase`.
+    fn follow(&mut self, sock: &Sock<Vsock>, phase: Phase) {
+        match (&mut self.stage, phase) {
+            (Stage::Connecting(_), phase) => self.answered(sock, phase),
+            (Stage::Connected(link), Phase::Closed(cause)) => {
+                link.end(sock);
+                if let Some(error) = Self::error_of_connection(cause) {
+                    sock.set_error(error);
+                }
+            }
+            (Stage::Closing(link), Phase::Closed(_)) => {
+                link.end(sock);
+                if !link.has_pending() {
+                    self.stage = Stage::Closed;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A request for a connection was answered, or given up.
+    fn answered(&mut self, sock: &Sock<Vsock>, phase: Phase) {
+        self.stage = match (core::mem::replace(&mut self.stage, Stage::Closed), phase) {
             (Stage::Connecting(link), Phase::Established) => Stage::Connected(link),
             // A failed connect leaves the socket as it was before, so that it can try again.
             (Stage::Connecting(mut link), Phase::Closed(cause)) => {
@@ -243,23 +262,8 @@ impl State {
                     None => Stage::Unbound,
                 }
             }
-            (Stage::Connected(mut link), Phase::Closed(cause)) => {
-                link.end(sock);
-                if let Some(error) = Self::error_of_connection(cause) {
-                    sock.set_error(error);
-                }
-                Stage::Connected(link)
-            }
-            (Stage::Closing(mut link), Phase::Closed(_)) => {
-                link.end(sock);
-                if link.has_pending() {
-                    Stage::Closing(link)
-                } else {
-                    Stage::Closed
-                }
-            }
             (old, _) => old,
-        }
+        };
     }
 
     fn error_of_connect(cause: Cause) -> Error {

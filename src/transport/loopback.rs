@@ -25,10 +25,15 @@ use crate::net::{
     },
     sock::Sock, //
 };
-use crate::protocol::packet::{
-    Control,
-    Halves,
-    Header, //
+use crate::protocol::{
+    address::Flow,
+    credit::Advertisement,
+    packet::{
+        Control,
+        Halves,
+        Header,
+        SocketType, //
+    },
 };
 use kernel::sync::aref::ARef;
 
@@ -49,6 +54,24 @@ struct Pending {
     credit: bool,
     shutdown: Option<Halves>,
     reset: bool,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        !(self.credit_request || self.credit || self.shutdown.is_some() || self.reset)
+    }
+
+    /// In the order in which they are to arrive.
+    fn controls(&self) -> impl Iterator<Item = Control> {
+        [
+            self.credit_request.then_some(Control::CreditRequest),
+            self.credit.then_some(Control::CreditUpdate),
+            self.shutdown.map(Control::Shutdown),
+            self.reset.then_some(Control::Reset),
+        ]
+        .into_iter()
+        .flatten()
+    }
 }
 
 impl<R: Receiver> Loopback<R> {
@@ -113,25 +136,22 @@ impl<R: Receiver> Loopback<R> {
 
     /// Whether packets are pending.
     pub(crate) fn has_pending(&self) -> bool {
-        let pending = &self.pending;
-        pending.credit_request || pending.credit || pending.shutdown.is_some() || pending.reset
+        !self.pending.is_empty()
     }
 
-    /// Takes out what is pending. `header` makes the header of a packet, as its sender sees it.
+    /// Takes out what is pending. `credit` is what each of the packets tells.
     pub(crate) fn take_pending(
         &mut self,
-        mut header: impl FnMut(Control) -> Header,
+        flow: Flow,
+        kind: SocketType,
+        credit: Advertisement,
     ) -> Outgoing<R> {
-        let pending = core::mem::take(&mut self.pending);
         Outgoing {
             peer: self.peer.clone(),
-            headers: [
-                pending.credit_request.then_some(Control::CreditRequest),
-                pending.credit.then_some(Control::CreditUpdate),
-                pending.shutdown.map(Control::Shutdown),
-                pending.reset.then_some(Control::Reset),
-            ]
-            .map(|control| control.map(|control| header(control).to_receiver())),
+            pending: core::mem::take(&mut self.pending),
+            flow,
+            kind,
+            credit,
         }
     }
 }
@@ -140,16 +160,21 @@ impl<R: Receiver> Loopback<R> {
 #[must_use = "the packets are lost if they are not delivered"]
 pub(crate) struct Outgoing<R: Receiver> {
     peer: ARef<Sock<R::Protocol>>,
-    headers: [Option<Header>; 4],
+    pending: Pending,
+    /// As the sender sees it.
+    flow: Flow,
+    kind: SocketType,
+    credit: Advertisement,
 }
 
 impl<R: Receiver> Outgoing<R> {
     /// Delivers the packets. The caller holds no spinlock of a socket. Process context or BH.
     pub(crate) fn deliver(self, from: &Sock<R::Protocol>) {
         let mut nothing = Incoming::NOTHING;
-        for header in self.headers.iter().flatten() {
+        for control in self.pending.controls() {
+            let header = Header::control(self.flow, self.kind, control, self.credit);
             // They go to a connection that may have ended meanwhile, which is all right.
-            let _ = R::receive_local(&self.peer, from, || *header, &mut nothing);
+            let _ = R::receive_local(&self.peer, from, || header.to_receiver(), &mut nothing);
         }
     }
 }

@@ -91,6 +91,10 @@ bench: guest ## Measure rvsock beside the C vsock, AF_UNIX and TCP in one guest 
 bench-exact: guest ## Count the instructions of rvsock's calls beside those of the others (N=BOOTS)
 	@scripts/in-root tests/bench/run_exact.py $(and $(N),--boots=$(N))
 
+.PHONY: path-lengths
+path-lengths: guest ## Count rvsock's instructions anew into tests/path_lengths.toml, to which "make test" holds them
+	@scripts/in-root tests/run_path_lengths.py
+
 .PHONY: profile
 profile: guest ## The functions that a call's instructions are in, rvsock's beside another's (CASE, FAMILY)
 	@scripts/cargo tests/bench/instructions build --release -q

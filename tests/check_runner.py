@@ -13,9 +13,11 @@ import behaviour  # noqa: E402
 import emulator  # noqa: E402
 import guest  # noqa: E402
 import kernels  # noqa: E402
+import path_lengths  # noqa: E402
 import results  # noqa: E402
 import run_detectors  # noqa: E402
 import run_ktap  # noqa: E402
+import run_path_lengths  # noqa: E402
 import siblings  # noqa: E402
 import vsock_test  # noqa: E402
 
@@ -70,6 +72,14 @@ REGISTERS = "".join(
 LAPIC = "ESR\t 0x00000000\r\nISR\t (none)\r\nIRR\t 36 236 \r\n"
 LOST_LAPIC = LAPIC.replace("(none)", "236 ")
 
+# What paths were counted with, and how long they were; and with another kernel, on which all of
+# them are a tenth longer.
+TOOLS = {"kernel": "7.2.12", "rustc": "1.85.1", "gcc": "14.2.0", "qemu": "10.0.13"}
+NEXT = TOOLS | {"kernel": "7.2.13"}
+LENGTHS = {"send/64": {"rvsock": 6000, "vsock": 3000}, "poll/64": {"rvsock": 1000, "vsock": 1200}}
+NEXT_LENGTHS = {case: {family: number * 11 // 10 for family, number in counts.items()}
+                for case, counts in LENGTHS.items()}
+
 
 def outcome(directory, console):
     """The outcome of a run with this log."""
@@ -98,6 +108,57 @@ def wrong(rule, *tests):
     """How much is wrong with a row of the checklist that has this number and these tests."""
     row = behaviour.Row(rule, list(tests), None)
     return len([*behaviour.mistakes(row, behaviour.read_suites(), {})])
+
+
+def entry(tools=TOOLS, **send):
+    """An entry of the file, in which a send may have other figures."""
+    return {**tools, "instructions": LENGTHS | {"send/64": LENGTHS["send/64"] | send}}
+
+
+def compared(entries, tools=TOOLS, counted=LENGTHS):
+    """How many paths are as long as they may be; what is said of those that are longer, and what
+    is told beside."""
+    suite = run_ktap.Suite("path_lengths")
+    notes = run_path_lengths.judge(suite, entries, tools, counted)
+    return suite.passed, suite.failures, notes
+
+
+def lengths(directory):
+    """The tests of what is thought of the lengths of paths."""
+    yield "as_they_were", compared([entry()]) == (2, [], [])
+    yield "a_little_more", compared([entry(rvsock=5720)]) == (2, [], [])
+    yield "more", compared([entry(rvsock=5400)]) == (
+        1, ["send/64: 6,000 instructions, 5,400 in the file: 11.1 % more"], [])
+    yield "less", compared([entry(rvsock=6600)]) == (
+        2, [], ["send/64: 6,000 instructions, 6,600 in the file: 9.1 % less; "
+                '"make path-lengths" lowers the file'])
+    # What the C vsock takes is of no account where the same was counted with the same.
+    yield "c_changed", compared([entry(vsock=1)]) == (2, [], [])
+
+    passed, failures, notes = compared([entry()], NEXT, NEXT_LENGTHS)
+    yield "another_kernel", (passed, failures, len(notes)) == (2, [], 1) and "7.2.13" in notes[0]
+    yield "another_compiler", len(compared([entry()], TOOLS | {"rustc": "1.86.0"})[2]) == 1
+    yield "more_beside_c", compared([entry(rvsock=5400)], NEXT, NEXT_LENGTHS)[:2] == (
+        1, ["send/64: 6,600 instructions, 5,940 by the last entry (1.80 of C's 3,300): 11.1 % more"])
+    yield "the_last_entry_counts", compared(
+        [entry(rvsock=1), entry(TOOLS | {"qemu": "9"})], NEXT, NEXT_LENGTHS)[0] == 2
+    yield "its_own_entry_counts", compared([entry(), entry(NEXT, rvsock=1)])[:2] == (2, [])
+    yield "no_c_beside", compared(
+        [entry()], NEXT, LENGTHS | {"send/64": {"rvsock": 6000}})[0] == 1
+
+    yield "no_entries", len(compared([])[1]) == 2
+    yield "not_in_the_file", len(compared([entry()], TOOLS, LENGTHS | {"recv/64": {"rvsock": 1}})[1]) == 1
+    yield "not_counted", compared([entry()], TOOLS, {"poll/64": LENGTHS["poll/64"]}) == (
+        1, ["send/64: in the file, and not counted"], [])
+    yield "nothing_counted", len(compared([entry()], TOOLS, {})[1]) == 2
+
+    file = directory / "lengths.toml"
+    both = path_lengths.with_entry([entry()], entry(NEXT))
+    path_lengths.write(both, file)
+    yield "written_and_read", both == path_lengths.read(file) == [entry(), entry(NEXT)]
+    anew = path_lengths.with_entry(both, entry(rvsock=1))
+    yield "written_anew", anew == [entry(NEXT), entry(rvsock=1)]
+    yield "of_the_tree", bool(path_lengths.read())
 
 
 def cases(directory):
@@ -149,6 +210,9 @@ def cases(directory):
     yield "emulator.sleepers_as_qemu_says_it", [*emulator.sleepers(REGISTERS)] == [1]
     yield "emulator.nothing_in_service", emulator.in_service(LAPIC) == ""
     yield "emulator.lost_end", emulator.in_service(LOST_LAPIC) == "236"
+
+    for name, good in lengths(directory):
+        yield f"lengths.{name}", good
 
     yield "rule.with_its_number", not wrong("15", "spec:wire.spec_15_connections_are_told_apart")
     yield "rule.without_a_test", wrong("15") == 2

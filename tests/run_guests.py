@@ -7,6 +7,7 @@ host's tests left in build/runs/test.
 They run on the kernel that KERNEL names; without it on the stock kernel, and then,
 but for --quick, those that are marked for it on the debugging kernel, and with
 --flavours those that are marked for them on the other flavours of the stock kernel.
+How long the paths of calls are is counted then as well (run_path_lengths.py).
 Runs in the build root; tests/run is what a person starts.
 """
 
@@ -25,9 +26,11 @@ import behaviour  # noqa: E402
 import guest  # noqa: E402
 import host  # noqa: E402
 import kernels  # noqa: E402
+import path_lengths  # noqa: E402
 import results  # noqa: E402
 import run_detectors  # noqa: E402
 import run_ktap  # noqa: E402
+import run_path_lengths  # noqa: E402
 import vsock_test  # noqa: E402
 
 LOGS = CLONE / "build/runs/test"
@@ -37,6 +40,8 @@ SETTLE_SECONDS = 15
 LEAKS_SECONDS = 240
 BOOTS = 2  # at a time
 BOOTS_MEMORY = 6000  # MiB that they may take together
+# What is no suite of tests/suites.toml, and has boots of its own.
+APART = ("detectors", "path_lengths")
 DETAILED = 5  # failures of a suite that are printed with their reasons
 # What is loaded for a suite: what is under test, or the kernel's own in its place.
 DRIVERS = {
@@ -78,10 +83,10 @@ def read_suites(wanted):
     names = [suite["name"] for suite in suites]
     if len(set(names)) != len(names):
         sys.exit("error: tests/suites.toml: two suites have the same name")
-    if wanted and wanted != "detectors" and not select(suites, wanted) and \
+    if wanted and wanted not in APART and not select(suites, wanted) and \
             not (LOGS / f"{wanted}.host").exists():
         sys.exit(f"error: there is no suite '{wanted}'; there are: "
-                 f"{', '.join(['check', 'setup', 'runner', 'protocol', 'peer', 'packet', 'scripted', 'sibling', 'detectors', *names])}")
+                 f"{', '.join(['check', 'setup', 'runner', 'protocol', 'peer', 'packet', 'scripted', 'sibling', *APART, *names])}")
     return suites
 
 
@@ -263,11 +268,14 @@ def expected(topology, suites, booted):
     return sum(suite["timeout"] for suite in suites) * booted.patience * nested
 
 
-def run_all(boots, cases, faults):
-    """Runs the boots, each a topology with its suites and the kernel for them, and those for
-    the detectors' faults; gives the suites of each, in this order."""
+def run_all(boots, cases, entries, faults):
+    """Runs the boots, each a topology with its suites and the kernel for them, those that count
+    the lengths of paths, if there are entries to compare with, and those for the detectors'
+    faults; gives the suites of each, in this order."""
     # What takes longest begins, so that the last ones do not wait for it.
     jobs = [(expected(*boot), run_topology, (*boot[:2], cases, boot[2])) for boot in boots]
+    if entries is not None:
+        jobs.append((run_path_lengths.SECONDS, count_paths, (entries,)))
     jobs += [(0, detect, (fault,)) for fault in faults]
     with concurrent.futures.ThreadPoolExecutor(boots_at_a_time()) as pool:
         running = {}
@@ -280,6 +288,14 @@ def detect(fault):
     """Runs a deliberate fault."""
     suite = run_detectors.run(fault, LOGS / "debug")
     show(suite)
+    return [suite]
+
+
+def count_paths(entries):
+    """Counts the lengths of paths, and compares them with the file's."""
+    suite, notes = run_path_lengths.run(entries, LOGS / "path_lengths")
+    show(suite)
+    print("".join(f"    {note}\n" for note in notes), end="", flush=True)
     return [suite]
 
 
@@ -324,6 +340,9 @@ def main():
     if wanted == "detectors" and not kernels.chosen().debug:
         sys.exit("error: the detectors are those of the debugging kernel: say KERNEL=debug as well")
     known = read_suites(wanted)
+    entries = None
+    if wanted == "path_lengths" or (kernels.chosen() == kernels.STOCK and not quick and not wanted):
+        entries = path_lengths.read()
     cases = vsock_test.VsockTest()
     suites = host_suites()
     booted = kernels.chosen()
@@ -340,7 +359,7 @@ def main():
                for item in by_topology(members).items())]
     faults = run_detectors.FAULTS if (booted.debug or short) and wanted in (None, "detectors") \
         else ()
-    ran = run_all(boots, cases, faults)
+    ran = run_all(boots, cases, entries, faults)
     for done in ran[:len(chosen)]:
         suites += done
     suites += cases.suites(booted)

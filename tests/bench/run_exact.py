@@ -28,12 +28,12 @@ BOOTS = 5
 BOOT_SECONDS = 240
 
 
-def count(boots, watch=lambda number: None):
+def count(boots, watch=lambda number: None, logs=LOGS):
     """Boots so often; gives the figures, and what went wrong."""
     measured, found = figures.Figures(), []
     for number in range(boots):
         watch(number)
-        run = guest.Run("exact", LOGS / str(number), {"plan": run_bench.plan(1, ["exact"])},
+        run = guest.Run("exact", logs / str(number), {"plan": run_bench.plan(1, ["exact"])},
                         more=run_bench.add_program, arguments=f"rvsock_boot={'x' * (7 * number)}")
         outcome = run.boot(BOOT_SECONDS)
         measured.read(outcome.results())

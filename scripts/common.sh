@@ -38,7 +38,8 @@ key() {
 }
 
 # The entries of the cache. An entry exists under its name only when it is whole.
-root_entry=$cache/root-$(key scripts/build-root scripts/packages scripts/guest-packages)
+root_entry=$cache/root-$(key scripts/build-root scripts/packages scripts/guest-packages \
+	scripts/picture-packages)
 kernel_key=$(key scripts/kernel-select scripts/kernel-unpack scripts/kernel-tree scripts/packages)
 kernel_entry=$cache/kernel-$kernel_key
 # The debugging kernel is built from the source in the kernel's entry, whichever

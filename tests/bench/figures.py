@@ -84,14 +84,14 @@ class Figures:
         samples = self._samples.get(case, {}).get(family)
         return statistics.median(samples) if samples else None
 
+    def quartiles(self, case, family):
+        """The quartiles of the samples, the median among them."""
+        return quartiles(self._samples[case][family])
+
     def spread(self, case, family):
         """The distance between the quartiles, as a part of the median; 0 for one sample."""
-        samples = self._samples[case][family]
-        median = statistics.median(samples)
-        if len(samples) < 2 or not median:
-            return 0.0
-        low, _, high = statistics.quantiles(samples, n=4, method="inclusive")
-        return abs((high - low) / median)
+        low, median, high = self.quartiles(case, family)
+        return abs((high - low) / median) if median else 0.0
 
     def ratio(self, case, family):
         """The median of rvsock to that of the family; None where there is none."""
@@ -107,6 +107,13 @@ class Figures:
         with open(path, "w") as file:
             json.dump({**about, "figures": told}, file, indent=1)
             file.write("\n")
+
+
+def quartiles(values):
+    """The quartiles of some values; of a single one, itself three times."""
+    if len(values) < 2:
+        return [*values] * 3
+    return statistics.quantiles(values, n=4, method="inclusive")
 
 
 def number(value):

@@ -16,6 +16,8 @@ sys.path.insert(0, str(CLONE / "qemu"))
 import figures  # noqa: E402
 import guest  # noqa: E402
 import kernels  # noqa: E402
+import pictures  # noqa: E402
+import progress  # noqa: E402
 import report  # noqa: E402
 import results  # noqa: E402
 
@@ -37,13 +39,13 @@ C_MODULES = {
 
 
 class Progress:
-    """A bar of what is done of all, on a terminal; else a line for each round."""
+    """Tells how many of the cases of all rounds are done."""
 
     def __init__(self, rounds, cases):
-        self._all = sum(-(-rounds // RARE.get(case, 1)) for case in cases)
+        self._bar = progress.Bar(sum(-(-rounds // RARE.get(case, 1)) for case in cases))
         self._rounds = rounds
         self._done = 0
-        self._last = None
+        self.end = self._bar.end
 
     def watch(self, text):
         """Takes what the plan told."""
@@ -51,23 +53,12 @@ class Progress:
             match line.split():
                 case ["##rvsock", "begin", name, *_]:
                     round_number, case = name.split("/")
-                    self._show(int(round_number) + 1, case)
+                    self._bar.show(self._done, f"round {int(round_number) + 1} of {self._rounds}",
+                                   f": {case}")
                 case ["##rvsock", "end", *_]:
                     self._done += 1
-
-    def _show(self, round_number, case):
-        where = f"round {round_number} of {self._rounds}"
-        if sys.stdout.isatty():
-            full = 30 * self._done // self._all
-            print(f"\r  [{'#' * full}{'.' * (30 - full)}] {where}: {case:<14}", end="", flush=True)
-        elif where != self._last:
-            print(f"  {where} ...", flush=True)
-        self._last = where
-
-    def end(self):
-        """Takes the bar off the terminal."""
-        if sys.stdout.isatty():
-            print(f"\r{' ' * 72}\r", end="")
+                case ["##rvsock", "again"]:
+                    self._done = 0
 
 
 def plan(rounds, cases, modules=C_MODULES["bench"]):
@@ -123,7 +114,14 @@ def main():
           f"{LOGS.relative_to(CLONE)}/bench.json")
     for (family, what), times in measured.failures.items():
         print(f"  {family} could not be measured {times} times: {what}")
+    told_of(pictures.overview(measured, LOGS / "bench"))
     return conclude(found)
+
+
+def told_of(paths):
+    """Says where pictures are."""
+    if paths:
+        print(f"Drawn: {', '.join(str(path.relative_to(CLONE)) for path in paths)}")
 
 
 def conclude(found):

@@ -28,7 +28,7 @@ help: ## This list
 	@echo '  TOPOLOGY=NAME run, boot, shell, stress: one of qemu/topologies.toml; default: peer'
 	@echo '  STRESS_SECONDS=N, SEED=N  stress: how long each row takes, and its choices again'
 	@echo '  FUZZ_SECONDS=N, SEED=N  fuzz: how long (60), or one run once more'
-	@echo '  ROUNDS=N, CASE=NAME  bench: how often each case is measured (7), or only one'
+	@echo '  ROUNDS=N, CASE=NAME  bench: how often each case is measured (7), or only one; wake-timing: ROUNDS (3)'
 	@echo '  CASE=CALL, FAMILY=NAME  profile: send/stream/64 or another call, and the family beside rvsock (unix)'
 	@echo '  FLIP_BYTE=N   run: the host corrupts its Nth echoed byte, so the run must fail'
 	@echo '  RVSOCK_CACHE=DIR  where build root, kernel and tools are kept; default: ~/.cache/rvsock'
@@ -84,8 +84,12 @@ fuzz: guest ## Packets, events and rings by ever new seeds, against live connect
 	@scripts/in-root tests/run_fuzz.py $(and $(FUZZ_SECONDS),--seconds=$(FUZZ_SECONDS)) $(and $(SEED),--seed=$(SEED))
 
 .PHONY: bench
-bench: guest ## Measure rvsock beside the C vsock, AF_UNIX and TCP in one guest (ROUNDS, CASE)
+bench: guest ## Measure rvsock beside the C vsock, AF_UNIX and TCP in one guest, and draw it (ROUNDS, CASE)
 	@scripts/in-root tests/bench/run_bench.py $(and $(ROUNDS),--rounds=$(ROUNDS)) $(and $(CASE),--case=$(CASE))
+
+.PHONY: wake-timing
+wake-timing: guest ## Measure and draw when recv wakes, in each family of sockets (ROUNDS)
+	@scripts/in-root tests/bench/run_wake.py $(and $(ROUNDS),--rounds=$(ROUNDS))
 
 .PHONY: bench-exact
 bench-exact: guest ## Count the instructions of rvsock's calls beside those of the others (N=BOOTS)

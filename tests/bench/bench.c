@@ -21,7 +21,7 @@
 
 static const struct bench *const benches[] = {
 	&throughput, &parallel, &round_trip, &wait_all, &connections, &memory, &exact,
-	&remote,
+	&remote, &wake,
 };
 
 int64_t now(void)

@@ -63,7 +63,7 @@ struct bench {
 };
 
 extern const struct bench throughput, parallel, round_trip, wait_all, connections, memory;
-extern const struct bench exact, remote;
+extern const struct bench exact, remote, wake;
 
 /* What the machine needs to copy each byte twice, which no family has. */
 void copies(void);

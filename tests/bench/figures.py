@@ -146,17 +146,27 @@ def tables(figures):
         yield title, rows
 
 
+def _is_clear(figures, goal):
+    """Whether the middle half of rvsock's samples is all on one side of the goal, or of the middle
+    half of what it is beside."""
+    low, _, high = figures.quartiles(goal.case, "rvsock")
+    beside = figures.quartiles(goal.case, goal.family) if goal.family else [1.0]
+    return high < goal.bound * beside[0] or low > goal.bound * beside[-1]
+
+
 def goals(figures):
     """Rows of the goals whose cases were measured: the case, what it is beside, the figure,
-    the goal, and whether it is reached."""
-    rows = [["case", "beside", "is", "goal", ""]]
+    the goal, and whether it is reached, and by more than the spread."""
+    rows = [["case", "beside", "is", "goal", "", ""]]
     for goal in GOALS:
         is_now = (figures.ratio(goal.case, goal.family) if goal.family
                   else figures.median(goal.case, "rvsock"))
         if is_now is None:
             continue
         reached = is_now >= goal.bound if goal.at_least else is_now <= goal.bound
+        # Less than nothing is what something else gave back meanwhile.
+        verdict = "not measured" if is_now < 0 else "reached" if reached else "not reached"
         rows.append([goal.case, goal.family or "", number(is_now),
                      f"{'≥' if goal.at_least else '≤'} {number(goal.bound)}",
-                     "reached" if reached else "not reached"])
+                     verdict, "" if _is_clear(figures, goal) else "within the spread"])
     return rows

@@ -110,8 +110,9 @@ def main():
             found += measure(topology, cases, arguments.rounds, measured)
     show(measured)
     measured.write(LOGS / "bench.json", {"kernel": release, "rounds": arguments.rounds})
-    print(f"\n±: half the distance between the quartiles. All samples are in "
-          f"{LOGS.relative_to(CLONE)}/bench.json")
+    print(f"\n±: half the distance between the quartiles of {arguments.rounds} rounds; all samples are in "
+          f"{LOGS.relative_to(CLONE)}/bench.json.\nTimes are those of an emulated machine, and longer when "
+          "that is busy: compare families, and nothing more.")
     for (family, what), times in measured.failures.items():
         print(f"  {family} could not be measured {times} times: {what}")
     told_of(pictures.overview(measured, LOGS / "bench"))

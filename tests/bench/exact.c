@@ -8,6 +8,7 @@
 #include "mark.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +82,24 @@ static bool do_batch(struct call *call)
 	return true;
 }
 
+/* There and back: both ends sleep for the other one's word. */
+static bool do_round_trip(struct call *call)
+{
+	return send(call->here, call->data, call->size, 0) == (ssize_t)call->size &&
+	       recv(call->here, call->data, call->size, MSG_WAITALL) == (ssize_t)call->size;
+}
+
+static void *run_answers(void *argument)
+{
+	struct call *call = argument;
+	static char data[MOST];
+
+	while (recv(call->there, data, call->size, MSG_WAITALL) == (ssize_t)call->size)
+		if (send(call->there, data, call->size, 0) != (ssize_t)call->size)
+			break;
+	return NULL;
+}
+
 static bool do_poll(struct call *call)
 {
 	struct pollfd one = { .fd = call->there, .events = POLLIN };
@@ -121,6 +140,17 @@ static void time_calls(const struct family *family, struct call *call, const cha
 	}
 	mark_section();
 	figure(family, median(), "exact/%s/%s/%zu", name, type, call->size);
+}
+
+static void time_round_trips(const struct family *family, struct call *call, const char *type)
+{
+	pthread_t answers;
+
+	if (pthread_create(&answers, NULL, run_answers, call))
+		die(family, "pthread_create");
+	time_calls(family, call, "round_trip", type, do_nothing, do_round_trip, do_nothing);
+	pthread_cancel(answers);
+	pthread_join(answers, NULL);
 }
 
 static void time_connections(const struct family *family, int type, const char *name)
@@ -189,6 +219,8 @@ static void measure_paths(const struct family *family, size_t parameter)
 	time_calls(family, &call, "recv", name, do_bring, do_recv, do_nothing);
 	if (call.size <= KIB(4))
 		time_calls(family, &call, "batch", name, do_nothing, do_batch, do_nothing);
+	if (call.size == 1)
+		time_round_trips(family, &call, name);
 	if (call.size != 64)
 		return;
 	time_calls(family, &call, "poll_in_vain", name, do_nothing, do_poll_in_vain, do_nothing);

@@ -21,9 +21,12 @@ use core::{
         DerefMut, //
     },
 };
-use kernel::types::{
-    NotThreadSafe,
-    ScopeGuard, //
+use kernel::{
+    sync::atomic::Relaxed,
+    types::{
+        NotThreadSafe,
+        ScopeGuard, //
+    },
 };
 
 /// A task's ownership of a socket. Gives access to its state.
@@ -92,8 +95,12 @@ impl<'a, P: Protocol> Owned<'a, P> {
 
     /// Runs [`Protocol::drain`] now, without giving the socket up (`__sk_flush_backlog()`).
     ///
-    /// For a long operation that wants to see what arrived meanwhile.
+    /// For a long operation that wants to see what arrived meanwhile. What arrives at this moment may be
+    /// drained by the next one, or when the socket is given up.
     pub(crate) fn flush_backlog(&mut self) {
+        if !self.sock.deferred.load(Relaxed) {
+            return;
+        }
         self.mark(Holder::Flushing);
         // SAFETY: By the type invariants, this task owns the socket; nothing borrows the state,
         // since `self` is borrowed mutably. The function takes the spinlock and calls
@@ -169,6 +176,7 @@ impl<'a, P: Protocol> Bh<'a, P> {
 
         // SAFETY: By the type invariants of `Sock`, `sk` is valid; the spinlock is held.
         if unsafe { bindings::rvsock_sock_owned_by_user(sock.as_raw()) } {
+            sock.deferred.store(true, Relaxed);
             // INVARIANT: The spinlock is held.
             Self::Busy(Busy(slock))
         } else {

@@ -14,6 +14,7 @@ use core::mem::MaybeUninit;
 use kernel::{
     prelude::*,
     str::CStr,
+    sync::atomic::Relaxed,
     time::Jiffies,
     ThisModule, //
 };
@@ -51,12 +52,15 @@ pub(super) fn of<P: Protocol>(name: &CStr, owner: &'static ThisModule) -> Result
 pub(super) unsafe extern "C" fn release_cb<P: Protocol>(sk: *mut bindings::sock) {
     // SAFETY: By the requirements, `sk` is a `Sock<P>`; its owner has a reference.
     let sock = unsafe { Sock::<P>::from_raw(sk) };
-    // SAFETY: The caller owns the socket, and with it the state, which is not borrowed elsewhere.
-    let state = unsafe { &mut *sock.state.get() };
-    // SAFETY: The caller holds the spinlock, and with it the backlog.
-    let backlog = unsafe { &mut *sock.backlog.get() };
 
-    P::drain(sock, state, backlog);
+    if sock.deferred.load(Relaxed) {
+        sock.deferred.store(false, Relaxed);
+        // SAFETY: The caller owns the socket, and with it the state, which is not borrowed elsewhere.
+        let state = unsafe { &mut *sock.state.get() };
+        // SAFETY: The caller holds the spinlock, and with it the backlog.
+        let backlog = unsafe { &mut *sock.backlog.get() };
+        P::drain(sock, state, backlog);
+    }
     // SAFETY: The caller owns the socket, and with it the mark.
     let holder = unsafe { core::mem::take(&mut *sock.holder.get()) };
     if holder != Holder::Flushing {

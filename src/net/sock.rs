@@ -64,9 +64,9 @@ pub(crate) trait Protocol: Sized + 'static {
 
     /// Moves into the state what was deferred to the backlog.
     ///
-    /// Called whenever a task gives the socket's lock up (`release_cb` of `struct proto`), with
-    /// the socket still owned and its spinlock held: must not sleep, and must not take a lock of
-    /// this socket again.
+    /// Called when a task gives the socket's lock up (`release_cb` of `struct proto`), if a bottom half
+    /// found it owned; with the socket still owned and its spinlock held: must not sleep, and must not
+    /// take a lock of this socket again.
     fn drain(sock: &Sock<Self>, state: &mut Self::State, backlog: &mut Self::Backlog);
 
     /// The task that owns the socket gives it up: whom it was to wake is to be woken now.
@@ -147,6 +147,10 @@ pub(crate) struct Sock<P: Protocol> {
     /// How the task that owns the socket holds it.
     pub(super) holder: UnsafeCell<Holder>,
     pub(super) backlog: UnsafeCell<P::Backlog>,
+    /// Whether a bottom half had access to the backlog since it was drained last.
+    ///
+    /// Written with the spinlock held.
+    pub(super) deferred: Atomic<bool>,
     _pin: PhantomPinned,
 }
 
@@ -216,6 +220,7 @@ impl<P: Protocol> Sock<P> {
             addr_of_mut!((*slot).state).write(UnsafeCell::new(state));
             addr_of_mut!((*slot).holder).write(UnsafeCell::new(Holder::Generic));
             addr_of_mut!((*slot).backlog).write(UnsafeCell::new(P::Backlog::default()));
+            addr_of_mut!((*slot).deferred).write(Atomic::new(false));
         }
 
         // SAFETY: Nobody else can reach `sk` yet, and it is initialised.

@@ -238,9 +238,12 @@ struct Walk<'a, S: Supply> {
 /// What the queue knows of a sleeper.
 struct Claim<S: Supply> {
     need: S::Need,
-    /// Why it was woken, since it found last that it is not due.
+    /// Why it was woken, if it was since it slept last.
     woken: Option<S::Reason>,
 }
+
+/// By whom a sleeper was woken, and what it needed.
+type Slept<S> = (WokenBy<<S as Supply>::Reason>, <S as Supply>::Need);
 
 /// A place in a [`NeedQueue`].
 ///
@@ -313,19 +316,16 @@ impl<'q, S: Supply> Turn<'q, S> {
 
     /// Whether this turn is the first and its need is met, or the supply has ended.
     pub(crate) fn ready(&self) -> bool {
-        self.with_claim(|claim, first| {
-            let due = self.queue.due(first, &claim.need).is_some();
-            if !due {
-                // Whatever it was woken for, somebody else has taken.
-                claim.woken = None;
-            }
-            due
-        })
+        self.look().0
     }
 
-    /// What this turn needs: what was said last, or what [`NeedQueue::revise`] made of it.
-    pub(crate) fn need(&self) -> S::Need {
-        self.with_claim(|claim, _| claim.need)
+    /// [`Turn::ready`], and what this turn needs: what was said last, or what [`NeedQueue::revise`] made of
+    /// it.
+    pub(crate) fn look(&self) -> (bool, S::Need) {
+        self.with_claim(|claim, first| {
+            let due = self.queue.due(first, &claim.need).is_some();
+            (due, claim.need)
+        })
     }
 
     /// Changes what this turn needs.
@@ -343,9 +343,9 @@ impl<'q, S: Supply> Turn<'q, S> {
     pub(crate) fn sleep(&self, guard: &mut Owned<'_, S::Protocol>, timeout: &mut Timeout) -> Woken {
         loop {
             let (woken, slept) = guard.unlocked(|| self.sleep_once(timeout));
-            if let Some(by) = slept {
+            if let Some((by, need)) = slept {
                 let sock = guard.sock();
-                self.queue.supply.woke(sock, guard, &self.need(), by);
+                self.queue.supply.woke(sock, guard, &need, by);
             }
             match woken {
                 // Someone who did not queue may have been quicker with the lock.
@@ -357,10 +357,12 @@ impl<'q, S: Supply> Turn<'q, S> {
     }
 
     /// Sleeps once, if there is no reason not to. Returns how the sleep is to end, if it is, and
-    /// by whom the task was woken, if it was taken off the processor.
-    fn sleep_once(&self, timeout: &mut Timeout) -> (Option<Woken>, Option<WokenBy<S::Reason>>) {
-        if let Some(woken) = self.over(*timeout) {
-            return (Some(woken), None);
+    /// by whom the task was woken, and with which need, if it was taken off the processor.
+    fn sleep_once(&self, timeout: &mut Timeout) -> (Option<Woken>, Option<Slept<S>>) {
+        // What has come since the turn entered the queue has woken it, and then it does not sleep. So
+        // only what wakes nobody is looked at.
+        if timeout.is_zero() || kernel::current!().signal_pending() {
+            return (self.over(*timeout), None);
         }
         let before = switches();
         // SAFETY: By the type invariants, the entry is in a queue and belongs to this task, since
@@ -373,16 +375,22 @@ impl<'q, S: Supply> Turn<'q, S> {
             )
         };
         *timeout = Timeout::from_raw(left);
+        let (woken, need) = self.with_claim(|claim, _| (claim.woken.take(), claim.need));
         if switches() == before {
             // It was woken before it slept.
             return (self.over(*timeout), None);
         }
-        let by = match self.with_claim(|claim, _| claim.woken) {
+        let by = match woken {
             Some(reason) => WokenBy::Supply(reason),
             None if timeout.is_zero() && !kernel::current!().signal_pending() => WokenBy::Timeout,
             None => WokenBy::Signal,
         };
-        (self.over(*timeout), Some(by))
+        let over = match by {
+            // Whether that is so still is found out with the socket owned.
+            WokenBy::Supply(_) => Some(Woken::Ready),
+            WokenBy::Signal | WokenBy::Timeout => self.over(*timeout),
+        };
+        (over, Some((by, need)))
     }
 
     /// How a sleep is to end, if there is no reason to sleep.

@@ -230,16 +230,19 @@ impl Call<'_, '_> {
                 // It may have come while the socket was owned.
                 state.flush_backlog();
             }
+            let (ready, ask) = turn.look();
             // A lower `SO_RCVLOWAT` binds calls that sleep; a higher one does not.
-            self.target = self.target.min(turn.need().target);
-            let stalled = self.mode != Mode::Peek && turn.ready() && readers.supply().take_stall();
-            if self.take_in_turn(state, turn, stalled)? {
-                if stalled {
+            self.target = self.target.min(ask.target);
+            if ready {
+                if self.mode != Mode::Peek && readers.supply().take_stall() {
                     self.sock.shared().context.count_stall();
                 }
+                self.take(state)?;
                 if self.is_over() || self.is_at_end(state)? {
                     return Ok(None);
                 }
+                // By what it has now.
+                turn.set_need(self.ask());
                 continue;
             }
             let link = state.connected()?;
@@ -254,30 +257,18 @@ impl Call<'_, '_> {
                 Woken::TimedOut => EAGAIN,
             };
             // Data go before signals, and signals before timeouts.
-            self.take_in_turn(state, turn, true)?;
+            self.take_little(state, turn)?;
             return Ok(Some(reason));
         })
     }
 
-    /// Takes what is there if it is this call's turn and its need is met; with `less`, if there is
-    /// anything at all. Returns whether that was so.
-    fn take_in_turn(
-        &mut self,
-        state: &mut State,
-        turn: &Turn<'_, Level>,
-        less: bool,
-    ) -> Result<bool> {
-        let link = state.connected()?;
-        if less {
-            turn.set_need(self.need(link).min(link.queue.len()).max(self.skip() + 1));
-        }
-        let ready = turn.ready();
-        if ready {
+    /// Takes what is there, if it is this call's turn and there is anything at all.
+    fn take_little(&mut self, state: &mut State, turn: &Turn<'_, Level>) -> Result {
+        turn.set_need(self.skip() + 1);
+        if turn.ready() {
             self.take(state)?;
         }
-        // By what it has now.
-        turn.set_need(self.ask());
-        Ok(ready)
+        Ok(())
     }
 
     /// Who sleeps behind this call measured the peer's credit before this call took from the queue,

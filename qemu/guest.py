@@ -103,7 +103,8 @@ class Outcome:
         """What a device between siblings has counted that it should not have to."""
         if not self.counted:
             return []
-        return [*siblings.mistakes((self.logs / "device.log").read_text())]
+        return [mistake for log in sorted(self.logs.glob("device*.log"))
+                for mistake in siblings.mistakes(log.read_text())]
 
     def log(self):
         """The log of the kernel under test."""
@@ -187,10 +188,10 @@ def _command(topology, image, kernel, more=""):
 class Run:
     """One boot of a guest, in a topology, with its logs in a directory. `more` adds
     to what it boots from, an archive; `arguments` is added to the kernel's command line,
-    `emulator` to QEMU's."""
+    `emulator` to QEMU's; `sibling_plan` is what a sibling does."""
 
     def __init__(self, topology, logs, scripts, kernel=None, more=lambda archive: None,
-                 arguments="", emulator=()):
+                 arguments="", emulator=(), sibling_plan=CLONE / "qemu/plans/sibling.sh"):
         known = topologies()
         if topology not in known:
             raise GuestFailed(f"there is no topology '{topology}'; there are: {', '.join(known)}")
@@ -206,6 +207,7 @@ class Run:
         self._more = more
         self._arguments = arguments and f" {arguments}"
         self._emulator = [*emulator]
+        self._sibling_plan = sibling_plan
         self.logs = pathlib.Path(logs)
         self._make_logs()
 
@@ -235,14 +237,16 @@ class Run:
         if not self._siblings:
             return contextlib.nullcontext()
         image = sockets / "sibling-initramfs"
-        scripts = {"plan": (CLONE / "qemu/plans/sibling.sh").read_text(),
-                   "address": siblings.ADDRESSES[1], **self._drivers()}
-        pack(image, scripts, self._kernel, self._topology,
-             lambda archive: archive.file("host-agent.sh", CLONE / "qemu/host-agent.sh"))
+        scripts = {"plan": self._sibling_plan.read_text(), "address": siblings.ADDRESSES[1],
+                   **self._drivers()}
+        pack(image, scripts, self._kernel, self._topology, self._add_to_sibling)
         command = _command(self._topology, image, self._kernel) + side.device_arguments(1)
         command += _serial_lines(self._machine, sockets, self.logs, "sibling-")
-        return siblings.Sibling(command, pathlib.Path(side.socket(1)),
-                                self.logs / "sibling-qemu.log")
+        return siblings.Sibling(command, side.sockets(1), self.logs / "sibling-qemu.log")
+
+    def _add_to_sibling(self, archive):
+        archive.file("host-agent.sh", CLONE / "qemu/host-agent.sh")
+        self._more(archive)
 
     def play(self):
         """Boots with the console on the terminal, until the guest powers off."""

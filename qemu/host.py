@@ -59,9 +59,17 @@ class Host:
                              for word in self._test_device(number, size)]
         if not self._topology.get("siblings"):
             return memory + [word for each in self._numbers() for word in self._plug(each)]
-        own = self._topology["device"] == "sibling"
-        return memory + (self._test_device(number, QUEUE_SIZE) if own else self._plug(number)) \
+        plug = self._test_device if self._topology["device"] == "sibling" else self._plug
+        return memory + [word for each in self._ends(number) for word in plug(each)] \
             + siblings.link(number, self._sockets, machines.of(self._topology))
+
+    def _ends(self, number):
+        """The numbers of a sibling's ends of its devices."""
+        return [number + len(siblings.CIDS) * device for device in self._numbers()]
+
+    def sockets(self, number):
+        """Where the devices of a sibling listen for it."""
+        return [self.socket(each) for each in self._ends(number)]
 
     def _plug(self, number):
         """vhost-device-vsock, or one of several."""
@@ -85,7 +93,7 @@ class Host:
         self._device = self._start_device(0)
         return self.socket(0)
 
-    def _test_device(self, number, size):
+    def _test_device(self, number, size=QUEUE_SIZE):
         """A device that is all its process's: QEMU knows nothing of it but what it is told here."""
         machine = machines.of(self._topology)
         bus = "".join(f",{key}={value}" for key, value in machine.bus.items())
@@ -98,7 +106,8 @@ class Host:
         if self._topology.get("device") == "scripted":
             self._start_scripted()
         elif self._topology.get("device") == "sibling":
-            self._start_sibling()
+            for number in self._numbers():
+                self._start_sibling(number)
         elif self._topology.get("siblings"):
             self._start_between_siblings()
         elif self._topology.get("device"):
@@ -162,13 +171,15 @@ class Host:
         self._wait_for(device, "rvsock-scripted",
                        lambda: "ready" in (self._logs / "device.log").read_text())
 
-    def _start_sibling(self):
+    def _start_sibling(self, device_number):
         command = ["build/sibling/rvsock-sibling"]
         command += [f"--{offer}" for offer in ("platform", "packed") if self._topology.get(offer)]
-        command += [f"--guest={self.socket(number)},{cid}" for number, cid in enumerate(siblings.CIDS)]
-        device = self._spawn("device", command)
+        command += [f"--guest={self.sockets(number)[device_number]},{cid}"
+                    for number, cid in enumerate(siblings.CIDS)]
+        name = self._log_of("device", device_number)
+        device = self._spawn(name, command)
         self._wait_for(device, "rvsock-sibling",
-                       lambda: "ready" in (self._logs / "device.log").read_text())
+                       lambda: "ready" in (self._logs / f"{name}.log").read_text())
 
     def _start_peer(self, number, device):
         name = self._log_of("peer", number)

@@ -3,6 +3,7 @@
 the first one by a network of their own. It does what that one asks for, and boots again
 whenever it has powered off."""
 
+import os
 import re
 import subprocess
 import threading
@@ -26,11 +27,11 @@ def link(number, sockets, machine):
 
 class Sibling:
     """The guest that a command boots, again and again; a context manager starts and ends it.
-    `device` is the socket of its device, which is there when that can be connected to."""
+    `devices` are the sockets of its devices, which are there when those can be connected to."""
 
-    def __init__(self, command, device, log):
+    def __init__(self, command, devices, log):
         self._command = command
-        self._device = device
+        self._devices = devices
         self._log = log
         self._lock = threading.Lock()
         self._qemu = None
@@ -56,8 +57,8 @@ class Sibling:
                     return
 
     def _boot(self, log):
-        """Starts it as soon as the device can have it; gives whether it is to run."""
-        while not self._device.exists() and not self._over:
+        """Starts it as soon as the devices can have it; gives whether it is to run."""
+        while not all(map(os.path.exists, self._devices)) and not self._over:
             time.sleep(0.02)
         with self._lock:
             if not self._over:

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Measures families of sockets beside each other, over loopback and with the host:
+ * Measures families of sockets beside each other, over loopback, with the host and with a
+ * sibling:
  *
  *   bench ROUND CASE...
+ *   bench serve
  *
  * Each case is measured once for each family by each of its parameters, and the families
- * take turns: which is first depends on the number of the round.
+ * take turns: which is first depends on the number of the round. With "serve" it is what the
+ * one in a sibling measures with.
  */
 #define _GNU_SOURCE
 #include "bench.h"
@@ -21,7 +24,7 @@
 
 static const struct bench *const benches[] = {
 	&throughput, &parallel, &round_trip, &wait_all, &connections, &memory, &exact,
-	&remote, &wake,
+	&scaling, &remote, &siblings, &wake,
 };
 
 int64_t now(void)
@@ -68,8 +71,10 @@ static void measure(const struct bench *bench, const struct family *family, size
 /* Whether the family can do it at all. */
 static bool takes_part(const struct family *family, const struct bench *bench)
 {
-	/* The others have no host to talk to. */
-	if (bench == &remote && family->kind != RVSOCK && family->kind != VSOCK)
+	bool has_device = family->kind == RVSOCK || family->kind == VSOCK;
+
+	/* The others have nobody else to talk to. */
+	if ((bench == &remote || bench == &siblings) && !has_device)
 		return false;
 	return family_has(family, SOCK_STREAM);
 }
@@ -101,6 +106,8 @@ static bool run_case(const char *name, int round)
 
 int main(int argc, char **argv)
 {
+	if (argc == 2 && !strcmp(argv[1], "serve"))
+		serve();
 	for (int i = 2; i < argc; i++)
 		if (!run_case(argv[i], atoi(argv[1]))) {
 			fprintf(stderr, "There is no case '%s'.\n", argv[i]);

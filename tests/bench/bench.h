@@ -63,9 +63,12 @@ struct bench {
 };
 
 extern const struct bench throughput, parallel, round_trip, wait_all, connections, memory;
-extern const struct bench exact, remote, wake;
+extern const struct bench scaling, exact, remote, siblings, wake;
 
 /* What the machine needs to copy each byte twice, which no family has. */
 void copies(void);
+
+/* The services of a sibling, without end. */
+void serve(void);
 
 #endif /* BENCH_H */

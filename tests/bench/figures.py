@@ -27,6 +27,19 @@ KINDS = {
     "from_host": ("Throughput from the host, which writes so many bytes", "MiB/s", True),
     "remote_roundtrip": ("Round trip of so many bytes to the host", "us", False),
     "remote_connections": ("Connections to the host", "/s", True),
+    "remote_events": ("Events in the guest for each MiB to and from the host, by the size of sends",
+                      "/MiB", False),
+    "sibling_to": ("Throughput to a sibling, in sends of so many bytes", "MiB/s", True),
+    "sibling_from": ("Throughput from a sibling, which writes so many bytes", "MiB/s", True),
+    "sibling_roundtrip": ("Round trip of so many bytes to a sibling", "us", False),
+    "sibling_connections": ("Connections to a sibling", "/s", True),
+    "sibling_events": ("Events in the guest for each MiB to and from a sibling, by the size of sends",
+                       "/MiB", False),
+    "cpus_throughput": ("Throughput over loopback, by the size of sends and the guest's processors",
+                        "MiB/s", True),
+    "cpus_parallel": ("Throughput of so many connections at once, 4 KiB, by the guest's processors",
+                      "MiB/s", True),
+    "cpus_roundtrip": ("Round trip of so many bytes, by the guest's processors", "us", False),
     "exact": ("Instructions of a call", "", False),
 }
 # In the order in which tables show them; "machine" is nobody's.
@@ -51,6 +64,15 @@ GOALS = [
       for kind in ("to_host", "from_host") for size in (64, 1024, 4096, 32768)),
     *(Goal(f"remote_roundtrip/{size}", "vsock", 1.0, False) for size in (1, 4096)),
     Goal("remote_connections", "vsock", 1.0, True),
+    # On a device that takes long chains the driver's own merits show.
+    *(Goal(f"{kind}/{size}", "vsock", 1.5 if size in (4096, 65536) else 1.0, True)
+      for kind in ("sibling_to", "sibling_from") for size in (64, 1024, 4096, 65536, 524288)),
+    *(Goal(f"sibling_roundtrip/{size}", "vsock", 0.8, False) for size in (1, 4096)),
+    Goal("sibling_connections", "vsock", 1.5, True),
+    *(Goal(f"{case}/{processors}", "vsock", 1.0, True)
+      for case in ("cpus_throughput/4096", "cpus_throughput/65536", "cpus_parallel/8")
+      for processors in (1, 2, 4)),
+    *(Goal(f"cpus_roundtrip/1/{processors}", "vsock", 1.0, False) for processors in (1, 2, 4)),
     Goal("waitall/switches", None, 1.5, False),
     Goal("memory/idle", None, 2.3 * 1024, False),
     Goal("memory/queued/1", None, 1.5, False),

@@ -158,10 +158,10 @@ static void measure_throughput(const struct family *family, size_t parameter)
 	events_end(&events);
 	figure(family, (flow.slept[0] + flow.slept[1]) / mebibytes, "switches/%s/%zu", type,
 	       like.size);
-	for (size_t event = 0; event < EVENTS; event++)
+	for (int event = 0; event < THREAD_EVENTS; event++)
 		if (events.counts[event] >= 0)
 			figure(family, events.counts[event] / mebibytes, "%s/%s/%zu",
-			       event_names[event], type, like.size);
+			       event_name(event), type, like.size);
 }
 
 const struct bench throughput = {
@@ -170,16 +170,22 @@ const struct bench throughput = {
 
 static const size_t numbers[] = { 1, 2, 8, MOST };
 
-static void measure_parallel(const struct family *family, size_t parameter)
+/* Mebibytes a second of so many streams together, each with @count sends of @size bytes. */
+static double streams(const struct family *family, size_t number, size_t size, size_t count)
 {
-	const size_t number = numbers[parameter];
 	struct flow flows[MOST], like = {
-		.family = family, .type = SOCK_STREAM, .size = KIB(4), .count = 8192 / number,
+		.family = family, .type = SOCK_STREAM, .size = size, .count = count,
 	};
 	int64_t took = run(flows, number, &like, 0);
 
-	figure(family, (double)like.size * like.count * number / MIB(1) * 1e9 / took,
-	       "parallel/%zu", number);
+	return (double)size * count * number / MIB(1) * 1e9 / took;
+}
+
+static void measure_parallel(const struct family *family, size_t parameter)
+{
+	const size_t number = numbers[parameter];
+
+	figure(family, streams(family, number, KIB(4), 8192 / number), "parallel/%zu", number);
 }
 
 const struct bench parallel = {
@@ -238,12 +244,14 @@ static void *run_answers(void *argument)
 
 static const size_t lengths[] = { 1, KIB(4) };
 
-static void measure_round_trip(const struct family *family, size_t parameter)
+/* Microseconds until @size bytes are answered by as many. */
+static double answer_time(const struct family *family, size_t size)
 {
 	enum { TIMES = 4000 };
-	struct flow flow = { .family = family, .size = lengths[parameter] };
+	struct flow flow = { .family = family, .size = size };
 	void *data = buffer(family, flow.size);
 	int64_t begin = 0;
+	double took;
 
 	if (pair(family, SOCK_STREAM, 0, flow.fds) ||
 	    pthread_create(&flow.receiver, NULL, run_answers, &flow))
@@ -256,17 +264,49 @@ static void measure_round_trip(const struct family *family, size_t parameter)
 		    recv(flow.fds[0], data, flow.size, MSG_WAITALL) != (ssize_t)flow.size)
 			die(family, "an answer");
 	}
-	figure(family, (double)(now() - begin) / TIMES / 1000, "roundtrip/%zu", flow.size);
+	took = (double)(now() - begin) / TIMES / 1000;
 	shutdown(flow.fds[0], SHUT_RDWR);
 	pthread_join(flow.receiver, NULL);
 	close(flow.fds[0]);
 	close(flow.fds[1]);
 	free(data);
+	return took;
+}
+
+static void measure_round_trip(const struct family *family, size_t parameter)
+{
+	figure(family, answer_time(family, lengths[parameter]), "roundtrip/%zu",
+	       lengths[parameter]);
 }
 
 const struct bench round_trip = {
 	"roundtrip", sizeof(lengths) / sizeof(lengths[0]), measure_round_trip,
 };
+
+/* What depends on how many processors the guest has, by that number. */
+static void measure_scaling(const struct family *family, size_t parameter)
+{
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+	switch (parameter) {
+	case 0:
+		figure(family, streams(family, 1, KIB(4), 12000), "cpus_throughput/4096/%ld",
+		       processors);
+		break;
+	case 1:
+		figure(family, streams(family, 1, KIB(64), 1200), "cpus_throughput/65536/%ld",
+		       processors);
+		break;
+	case 2:
+		figure(family, answer_time(family, 1), "cpus_roundtrip/1/%ld", processors);
+		break;
+	default:
+		figure(family, streams(family, 8, KIB(4), 1024), "cpus_parallel/8/%ld",
+		       processors);
+	}
+}
+
+const struct bench scaling = { "scaling", 4, measure_scaling };
 
 void copies(void)
 {

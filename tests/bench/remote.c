@@ -1,22 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Over virtio: the services of the host (tests/peer), which each family has behind a
- * device of its own.
+ * Over virtio: the services of the host (tests/peer), or of a sibling (services.c), which each
+ * family has behind a device of its own.
  */
 #define _GNU_SOURCE
 #include "bench.h"
+#include "events.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-/* More than that in a packet of the C driver's is lost by vhost-device-vsock. */
-#define MOST	KIB(32)
-
-static const struct {
+/* What is sent, by the size of sends, and what of it its events are counted for. */
+struct load {
 	size_t size, bytes;
-} loads[] = {
-	{ 64, KIB(512) }, { KIB(1), MIB(4) }, { KIB(4), MIB(8) }, { MOST, MIB(16) },
+	bool counts;
+};
+
+/* Another machine, and what the cases are called there. */
+struct other {
+	const char *cid;
+	const char *to, *from, *round_trip, *connections, *events;
+	const struct load *loads;
+	size_t number;
+};
+
+/* More than 32 KiB in a packet of the C driver's is lost by vhost-device-vsock. */
+static const struct load host_loads[] = {
+	{ 64, KIB(512), false }, { KIB(1), MIB(4), false }, { KIB(4), MIB(8), true },
+	{ KIB(32), MIB(16), true },
+};
+
+static const struct load sibling_loads[] = {
+	{ 64, KIB(512), false }, { KIB(1), MIB(4), false }, { KIB(4), MIB(8), true },
+	{ KIB(64), MIB(32), true }, { KIB(512), MIB(32), false },
+};
+
+#define NUMBER_OF(loads) (sizeof(loads) / sizeof((loads)[0]))
+
+static const struct other host = {
+	"2", "to_host", "from_host", "remote_roundtrip", "remote_connections", "remote_events",
+	host_loads, NUMBER_OF(host_loads),
+}, sibling = {
+	"4", "sibling_to", "sibling_from", "sibling_roundtrip", "sibling_connections",
+	"sibling_events", sibling_loads, NUMBER_OF(sibling_loads),
 };
 
 static double mebibytes_a_second(size_t bytes, int64_t begin)
@@ -24,37 +51,42 @@ static double mebibytes_a_second(size_t bytes, int64_t begin)
 	return (double)bytes / MIB(1) * 1e9 / (now() - begin);
 }
 
-/* Sent in pieces of @size, until the host says that it has all. */
-static double to_host(const struct family *family, size_t size, size_t bytes)
+/* Sent in pieces of @size, until the other machine says that it has all. */
+static double send_to(const struct family *family, size_t size, size_t bytes)
 {
 	void *data = calloc(1, size);
+	double rate;
 	int64_t begin;
 	char line[64];
 	int fd;
 
 	fd = vsock_ask("sink %zu 0", bytes);
 	if (fd < 0 || !data)
-		die(family, "the host's sink");
+		die(family, "the sink");
 	begin = now();
 	for (size_t sent = 0; sent < bytes; sent += size)
 		if (send_all(fd, data, size))
 			die(family, "send");
 	if (vsock_read_line(fd, line, sizeof(line)))
-		die(family, "the host's answer");
-	return mebibytes_a_second(bytes, begin);
+		die(family, "the sink's answer");
+	rate = mebibytes_a_second(bytes, begin);
+	close(fd);
+	free(data);
+	return rate;
 }
 
-/* The host writes pieces of @size. */
-static double from_host(const struct family *family, size_t size, size_t bytes)
+/* The other machine writes pieces of @size. */
+static double read_from(const struct family *family, size_t size, size_t bytes)
 {
 	void *data = malloc(KIB(64));
+	double rate;
 	int64_t begin;
 	int fd;
 
 	begin = now();
 	fd = vsock_ask("send %zu %zu 0", bytes, size);
 	if (fd < 0 || !data)
-		die(family, "the host's source");
+		die(family, "the source");
 	for (size_t left = bytes; left;) {
 		ssize_t got = recv(fd, data, KIB(64), 0);
 
@@ -62,7 +94,39 @@ static double from_host(const struct family *family, size_t size, size_t bytes)
 			die(family, "recv");
 		left -= got;
 	}
-	return mebibytes_a_second(bytes, begin);
+	rate = mebibytes_a_second(bytes, begin);
+	close(fd);
+	free(data);
+	return rate;
+}
+
+/* Counting costs time, so it has a run of its own. */
+static void count_events(const struct family *family, const struct other *other,
+			 const char *direction, const struct load *load,
+			 double (*transfer)(const struct family *, size_t, size_t))
+{
+	struct events events;
+
+	events_begin_all(&events);
+	transfer(family, load->size, load->bytes);
+	events_end(&events);
+	for (int event = 0; event < EVENTS; event++)
+		if (events.counts[event] >= 0)
+			figure(family, (double)events.counts[event] * MIB(1) / load->bytes,
+			       "%s/%s/%s/%zu", other->events, event_name(event), direction,
+			       load->size);
+}
+
+static void measure_load(const struct family *family, const struct other *other,
+			 const struct load *load)
+{
+	figure(family, send_to(family, load->size, load->bytes), "%s/%zu", other->to, load->size);
+	figure(family, read_from(family, load->size, load->bytes), "%s/%zu", other->from,
+	       load->size);
+	if (!load->counts)
+		return;
+	count_events(family, other, "to", load, send_to);
+	count_events(family, other, "from", load, read_from);
 }
 
 static double exchanges(const struct family *family, size_t size)
@@ -71,16 +135,20 @@ static double exchanges(const struct family *family, size_t size)
 	int fd = vsock_connected(PORT_ECHO);
 	void *data = calloc(1, size);
 	int64_t begin = 0;
+	double took;
 
 	if (fd < 0 || !data)
-		die(family, "the host's echo");
+		die(family, "the echo");
 	for (int i = -TIMES / 10; i < TIMES; i++) {
 		if (!i)
 			begin = now();
 		if (send_all(fd, data, size) || recv_all(fd, data, size))
 			die(family, "an echo");
 	}
-	return (double)(now() - begin) / TIMES / 1000;
+	took = (double)(now() - begin) / TIMES / 1000;
+	close(fd);
+	free(data);
+	return took;
 }
 
 static double connections_a_second(const struct family *family)
@@ -98,26 +166,49 @@ static double connections_a_second(const struct family *family)
 	return TIMES * 1e9 / (now() - begin);
 }
 
-enum { OF_LOADS = sizeof(loads) / sizeof(loads[0]) };
+/* The other machine may still be booting. */
+static void await_services(const struct family *family)
+{
+	int64_t end = now() + 60000000000LL;
+	int fd;
 
-static void measure_remote(const struct family *family, size_t parameter)
+	while ((fd = vsock_connected(PORT_ECHO)) < 0 && now() < end)
+		sleep_ms(200);
+	if (fd < 0)
+		die(family, "the services");
+	close(fd);
+}
+
+static void measure_with(const struct other *other, const struct family *family,
+			 size_t parameter)
 {
 	char number[8];
 
 	/* What the other programs of the guest go by. */
 	snprintf(number, sizeof(number), "%d", family->domain);
 	setenv("RVSOCK_FAMILY", number, 1);
-	if (parameter < OF_LOADS) {
-		size_t size = loads[parameter].size, bytes = loads[parameter].bytes;
-
-		figure(family, to_host(family, size, bytes), "to_host/%zu", size);
-		figure(family, from_host(family, size, bytes), "from_host/%zu", size);
-	} else if (parameter == OF_LOADS) {
-		figure(family, exchanges(family, 1), "remote_roundtrip/1");
-		figure(family, exchanges(family, KIB(4)), "remote_roundtrip/4096");
+	setenv("RVSOCK_PEER_CID", other->cid, 1);
+	await_services(family);
+	if (parameter < other->number) {
+		measure_load(family, other, &other->loads[parameter]);
+	} else if (parameter == other->number) {
+		figure(family, exchanges(family, 1), "%s/1", other->round_trip);
+		figure(family, exchanges(family, KIB(4)), "%s/4096", other->round_trip);
 	} else {
-		figure(family, connections_a_second(family), "remote_connections");
+		figure(family, connections_a_second(family), "%s", other->connections);
 	}
 }
 
-const struct bench remote = { "remote", OF_LOADS + 2, measure_remote };
+static void measure_remote(const struct family *family, size_t parameter)
+{
+	measure_with(&host, family, parameter);
+}
+
+const struct bench remote = { "remote", NUMBER_OF(host_loads) + 2, measure_remote };
+
+static void measure_siblings(const struct family *family, size_t parameter)
+{
+	measure_with(&sibling, family, parameter);
+}
+
+const struct bench siblings = { "siblings", NUMBER_OF(sibling_loads) + 2, measure_siblings };

@@ -24,17 +24,24 @@ import results  # noqa: E402
 LOGS = CLONE / "build/runs/bench"
 # The topologies, and what is measured in each.
 CASES = {
-    "bench": ("copies", "throughput", "parallel", "roundtrip", "waitall", "connections", "memory"),
+    "bench": ("copies", "throughput", "parallel", "roundtrip", "waitall", "connections", "memory",
+              "scaling"),
+    "bench1": ("scaling",),
+    "bench4": ("scaling",),
     "bench_two": ("remote",),
+    "bench_siblings": ("siblings",),
 }
 # What takes long is measured in one round of so many, and several times in that.
 RARE = {"connections": 3}
 # Longest that one case of one round may take.
 CASE_SECONDS = 300
-# The C side over loopback, and with a device. rvsock comes first, and takes the first device.
-C_MODULES = {
-    "bench": ("vsock", "vmw_vsock_virtio_transport_common", "vsock_loopback"),
-    "bench_two": ("vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport"),
+# rvsock comes first, and takes the first device; then the C side over loopback, or with a device.
+_COMMON = ("vsock", "vmw_vsock_virtio_transport_common")
+LOOPBACK = ("rvsock", *_COMMON, "vsock_loopback")
+MODULES = {
+    "bench_two": ("rvsock", *_COMMON, "vmw_vsock_virtio_transport"),
+    # The device takes packets in as many pieces as there are.
+    "bench_siblings": ("rvsock tx_descriptors=18", *_COMMON, "vmw_vsock_virtio_transport"),
 }
 
 
@@ -61,9 +68,9 @@ class Progress:
                     self._done = 0
 
 
-def plan(rounds, cases, modules=C_MODULES["bench"]):
+def plan(rounds, cases, modules=LOOPBACK):
     """What the guest does."""
-    lines = [f"load {module}" for module in ("rvsock", *modules)]
+    lines = [f"load {module}" for module in modules]
     for round_number in range(rounds):
         lines += [f"run {round_number}/{case} {CASE_SECONDS} /tests/bench {round_number} {case}"
                   for case in cases if round_number % RARE.get(case, 1) == 0]
@@ -96,7 +103,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7, help="default: 7")
     parser.add_argument("--case", action="append",
-                        choices=[case for cases in CASES.values() for case in cases])
+                        choices=[*dict.fromkeys(case for cases in CASES.values() for case in cases)])
     arguments = parser.parse_args()
     if arguments.rounds < 1:
         parser.error("at least one round")
@@ -136,7 +143,8 @@ def measure(topology, cases, rounds, measured):
     """Boots the topology and takes the figures of the rounds. Returns what went wrong."""
     progress = Progress(rounds, cases)
     run = guest.Run(topology, LOGS / topology,
-                    {"plan": plan(rounds, cases, C_MODULES[topology])}, more=add_program)
+                    {"plan": plan(rounds, cases, MODULES.get(topology, LOOPBACK))},
+                    more=add_program, sibling_plan=CLONE / "tests/bench/sibling.sh")
     outcome = run.boot(rounds * len(cases) * CASE_SECONDS, progress.watch)
     progress.end()
     here = figures.Figures()

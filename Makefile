@@ -84,7 +84,7 @@ fuzz: guest ## Packets, events and rings by ever new seeds, against live connect
 	@scripts/in-root tests/run_fuzz.py $(and $(FUZZ_SECONDS),--seconds=$(FUZZ_SECONDS)) $(and $(SEED),--seed=$(SEED))
 
 .PHONY: bench
-bench: guest ## Measure rvsock beside the C vsock, AF_UNIX and TCP in one guest, and draw it (ROUNDS, CASE)
+bench: guest ## Measure rvsock beside C vsock, AF_UNIX and TCP: loopback, host, sibling; and draw it (ROUNDS, CASE)
 	@scripts/in-root tests/bench/run_bench.py $(and $(ROUNDS),--rounds=$(ROUNDS)) $(and $(CASE),--case=$(CASE))
 
 .PHONY: wake-timing

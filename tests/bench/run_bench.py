@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 """Measures rvsock beside the C vsock, AF_UNIX and TCP ("make bench"): in one guest, in one
-run, by one program, over loopback; and beside the C vsock over virtio. Times of an emulated
-machine mean nothing by themselves; the ratios do.
+run, by one program, over loopback; and beside the C vsock over virtio, with the host and with a
+sibling. Times of an emulated machine mean nothing by themselves; the ratios do.
 
 usage: tests/bench/run_bench.py [--rounds=N] [--case=CASE]...
 """

@@ -171,7 +171,7 @@ def _command(topology, image, kernel, more=""):
         return nested.command(image, topology, [*FREE, *COMMON])
     counted = topology.get("counted")
     machine = machines.of(topology)
-    newer = topology.get("device") in ("scripted", "sibling")
+    newer = host.is_all_its_own(topology)
     return [
         *(host.NEWER_QEMU if newer else ["qemu-system-x86_64"]), *(COUNTED if counted else FREE),
         *COMMON,

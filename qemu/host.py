@@ -19,6 +19,11 @@ NEWER_QEMU = ["/opt/usr/bin/qemu-system-x86_64", "-L", "/opt/usr/share/qemu",
               "-L", "/opt/usr/share/seabios"]
 
 
+def is_all_its_own(topology):
+    """Whether QEMU knows nothing of the topology's device but what it is told."""
+    return topology.get("device") in ("scripted", "sibling") and not topology.get("msi")
+
+
 class HostFailed(Exception):
     """A process of the host's side did not come up, or ended early."""
 
@@ -59,7 +64,7 @@ class Host:
                              for word in self._test_device(number, size)]
         if not self._topology.get("siblings"):
             return memory + [word for each in self._numbers() for word in self._plug(each)]
-        plug = self._test_device if self._topology["device"] == "sibling" else self._plug
+        plug = self._test_device if is_all_its_own(self._topology) else self._plug
         return memory + [word for each in self._ends(number) for word in plug(each)] \
             + siblings.link(number, self._sockets, machines.of(self._topology))
 

@@ -24,9 +24,9 @@ import results  # noqa: E402
 LOGS = CLONE / "build/runs/bench"
 # The topologies, and what is measured in each.
 CASES = {
+    "bench1": ("scaling",),
     "bench": ("copies", "throughput", "parallel", "roundtrip", "waitall", "connections", "memory",
               "scaling"),
-    "bench1": ("scaling",),
     "bench4": ("scaling",),
     "bench_two": ("remote",),
     "bench_siblings": ("siblings",),

@@ -168,10 +168,15 @@ pub(crate) fn announce_before_sleep(credit: &ReceiveCredit, window: u32, need: u
 
 /// Tells whether the peer is to hear of free space after a read.
 ///
-/// A quarter of the window keeps a stream flowing with few updates. And whoever polls for
+/// Half of the window keeps a stream flowing with few updates. When nothing is queued any more, a
+/// quarter is enough: the peer may have a limit of its own that it does not tell. And whoever polls for
 /// `low_water` bytes does not call again, so the peer must already be allowed to send these.
 pub(crate) fn announce_after_read(credit: &ReceiveCredit, window: u32, low_water: usize) -> bool {
-    credit.unannounced() >= (window / 4).max(1)
+    let much = match credit.queued() {
+        0 => window / 4,
+        _ => window / 2,
+    };
+    credit.unannounced() >= much.max(1)
         || announce_before_sleep(credit, window, readable_at(low_water, window))
 }
 

@@ -375,6 +375,22 @@ impl<'q, B: Buffer, T: Send + 'static> QueueGuard<'q, B, T> {
         })
     }
 
+    /// As [`enable_callbacks`](Self::enable_callbacks), but the device is asked to interrupt when it has
+    /// used most of the buffers that it has now, or the only one. What it uses before is not told of
+    /// meanwhile.
+    #[must_use = "buffers that were used before would not be noticed"]
+    pub(crate) fn enable_callbacks_delayed(&mut self) -> bool {
+        // A broken one has nothing to be taken, whatever its ring says, which is all that the kernel's
+        // function goes by.
+        if self.is_broken() {
+            return true;
+        }
+        self.vq().is_none_or(|vq| {
+            // SAFETY: `vq` may be operated on, since the lock is held and the queue is open.
+            unsafe { bindings::virtqueue_enable_cb_delayed(vq.as_ptr()) }
+        })
+    }
+
     /// Tells the device that interrupts are not needed. A hint: they may still come.
     pub(crate) fn disable_callbacks(&mut self) {
         if let Some(vq) = self.vq() {

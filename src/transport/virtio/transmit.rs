@@ -273,6 +273,8 @@ impl<R: Receiver> Device<R> {
     ) -> Result<(), SkBuff> {
         let (kick, sent, result) = {
             let mut queue = self.transmit.lock();
+            // Else each packet that is taken out would ask for an interrupt for the next one.
+            queue.disable_callbacks();
             let sent = reclaim::<R>(&mut queue);
             if !sent.is_empty() {
                 queue.blocked = false;
@@ -291,7 +293,8 @@ impl<R: Receiver> Device<R> {
             };
             // The interrupt for what was taken out finds nothing used any more, and may not be told
             // of. The sockets that wait for that room cannot be locked here.
-            if turn.is_none() && others_wait && !sent.is_empty() {
+            let room_for_others = turn.is_none() && others_wait && !sent.is_empty();
+            if !Self::await_sent(&mut queue) || room_for_others {
                 self.schedule_turns();
             }
             (queue.kick_prepare(), sent, result)
@@ -363,7 +366,7 @@ impl<R: Receiver> Device<R> {
                 let next = self.next_turn(&mut queue);
                 let more = next.is_some()
                     || (!queue.resets.is_empty() && self.is_free(&queue))
-                    || !queue.enable_callbacks();
+                    || !Self::await_sent(&mut queue);
                 (queue.kick_prepare(), sent, next, more)
             };
             kick.notify();
@@ -376,6 +379,16 @@ impl<R: Receiver> Device<R> {
                 return;
             }
             first = false;
+        }
+    }
+
+    /// Asks for an interrupt: for the next packet that the device has sent where somebody waits for its
+    /// room, else for many at once. Returns false if these are there already, to be taken out.
+    fn await_sent(queue: &mut Guard<'_, R>) -> bool {
+        if queue.blocked || queue.others_wait(None) {
+            queue.enable_callbacks()
+        } else {
+            queue.enable_callbacks_delayed()
         }
     }
 

@@ -417,14 +417,23 @@ fn what_arrives_after_the_own_receiving_half_ended_is_dropped_and_counted() {
 }
 
 #[test]
-fn updates_come_when_a_quarter_was_read() {
+fn updates_come_when_half_was_read() {
     let mut connection = established(100, 100);
     let _ = arrives(&mut connection, Operation::ReadWrite, 0, 100);
-    assert!(!connection.read(24, 1));
+    assert!(!connection.read(49, 1));
     assert!(connection.read(1, 1));
     let update = connection.control(Control::CreditUpdate);
-    assert_eq!(update.credit, credit(100, 25));
-    assert!(!connection.read(24, 1), "counted from the last word");
+    assert_eq!(update.credit, credit(100, 50));
+    assert!(!connection.read(49, 1), "counted from the last word");
+    assert!(connection.read(1, 1));
+}
+
+#[test]
+fn updates_come_when_a_quarter_was_read_and_nothing_is_left() {
+    let mut connection = established(100, 100);
+    let _ = arrives(&mut connection, Operation::ReadWrite, 0, 26);
+    assert!(!connection.read(25, 1));
+    assert!(connection.read(1, 1));
 }
 
 #[test]

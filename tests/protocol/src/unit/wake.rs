@@ -144,15 +144,27 @@ fn full(read: u32) -> ReceiveCredit {
 }
 
 #[test]
-fn a_quarter_of_the_window_is_worth_an_update() {
-    assert!(!wake::announce_after_read(&full(24), 100, 1));
-    assert!(wake::announce_after_read(&full(25), 100, 1));
+fn half_of_the_window_is_worth_an_update() {
+    assert!(!wake::announce_after_read(&full(49), 100, 1));
+    assert!(wake::announce_after_read(&full(50), 100, 1));
     // Of the window, which may be smaller than the buffer.
-    assert!(wake::announce_after_read(&full(10), 40, 1));
+    assert!(!wake::announce_after_read(&full(19), 40, 1));
+    assert!(wake::announce_after_read(&full(20), 40, 1));
     assert!(
         !wake::announce_after_read(&full(0), 1, 1),
         "nothing to tell"
     );
+}
+
+#[test]
+fn a_quarter_is_worth_one_when_nothing_is_left() {
+    for (bytes, worth) in [(24, false), (25, true)] {
+        let mut credit = ReceiveCredit::new(100);
+        let _ = credit.announce();
+        credit.receive(bytes).expect("it fits");
+        credit.forward(bytes);
+        assert_eq!(wake::announce_after_read(&credit, 100, 1), worth);
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@
 //! | `sock_queue.rs` | a queue of sockets that does not allocate |
 //! | `message.rs`, `control.rs` | `struct msghdr` of a send and of a receive, control messages |
 //! | `zerocopy.rs` | sending from the caller's memory, and the error queue |
-//! | `wait.rs`, `timeout.rs` | sleeping until a stated need is met |
+//! | `wait.rs`, `task.rs`, `timeout.rs` | sleeping until a stated need is met |
 //! | `trace.rs` | tracepoints |
 //! | `poll.rs`, `errno.rs` | event masks, error codes |
 //! | `skb.rs`, `skb_queue.rs`, `pages.rs` | memory for payload |
@@ -81,6 +81,7 @@ mod sock_list;
 pub(crate) mod sock_queue;
 pub(crate) mod sysctl;
 pub(crate) mod table;
+pub(crate) mod task;
 pub(crate) mod timeout;
 pub(crate) mod timer;
 pub(crate) mod trace;

@@ -19,6 +19,7 @@ use super::{
         Protocol,
         Sock, //
     },
+    task,
     timeout::Timeout, //
 };
 use crate::bindings;
@@ -364,7 +365,7 @@ impl<'q, S: Supply> Turn<'q, S> {
         if timeout.is_zero() || kernel::current!().signal_pending() {
             return (self.over(*timeout), None);
         }
-        let before = switches();
+        let before = task::voluntary_switches();
         // SAFETY: By the type invariants, the entry is in a queue and belongs to this task, since
         // a turn does not leave the thread that made it.
         let left = unsafe {
@@ -376,7 +377,7 @@ impl<'q, S: Supply> Turn<'q, S> {
         };
         *timeout = Timeout::from_raw(left);
         let (woken, need) = self.with_claim(|claim, _| (claim.woken.take(), claim.need));
-        if switches() == before {
+        if task::voluntary_switches() == before {
             // It was woken before it slept.
             return (self.over(*timeout), None);
         }
@@ -405,20 +406,6 @@ impl<'q, S: Supply> Turn<'q, S> {
             None
         }
     }
-}
-
-/// Whether a signal is there for the calling task. A sleep also ends, with [`Woken::Signal`], when the
-/// task has work of its own to do on the way back to user space, for io_uring say: nobody has sent a
-/// signal then, and a call that fails with `ERESTARTSYS` is made again behind the program's back.
-pub(crate) fn has_signal() -> bool {
-    // SAFETY: Just an FFI call.
-    unsafe { bindings::rvsock_has_signal() }
-}
-
-/// How often the calling task gave up the processor to sleep, as the kernel counts.
-fn switches() -> c_ulong {
-    // SAFETY: Just an FFI call.
-    unsafe { bindings::rvsock_voluntary_switches() }
 }
 
 #[pinned_drop]

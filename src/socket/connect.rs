@@ -28,11 +28,9 @@ use crate::net::{
     guard::Owned,
     sock::Sock,
     table::Table,
+    task::has_signal,
     timeout::Timeout,
-    wait::{
-        has_signal,
-        Woken, //
-    },
+    wait::Woken, //
 };
 use crate::protocol::{
     address::{

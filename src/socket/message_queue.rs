@@ -133,11 +133,12 @@ pub(super) struct MessageQueue {
     open: Option<OpenFrame>,
 }
 
+// Whatever is gathered has room in a new buffer.
+const _: () = assert!(Incoming::ROOM >= Frame::SIZE + MessageQueue::SMALL);
+
 impl MessageQueue {
     /// Payload up to so many bytes is gathered.
     const SMALL: usize = Incoming::SHORT;
-    /// Whatever is gathered has room in a new buffer.
-    const _FITS: () = assert!(Incoming::ROOM >= Frame::SIZE + Self::SMALL);
 
     /// An empty queue.
     pub(super) fn new(gathering: Gathering) -> Self {

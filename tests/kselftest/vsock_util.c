@@ -735,6 +735,27 @@ long device_counter(const char *name)
 	return number_in("/sys/kernel/debug/rvsock/device", name);
 }
 
+static long first_number(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	long value = -1;
+
+	if (file) {
+		if (fscanf(file, "%ld", &value) != 1)
+			value = -1;
+		fclose(file);
+	}
+	return value;
+}
+
+long slab_overhead(void)
+{
+	long size = first_number("/sys/kernel/slab/kmalloc-2k/object_size");
+	long taken = first_number("/sys/kernel/slab/kmalloc-2k/slab_size");
+
+	return size > 0 && taken > size ? taken / size : 1;
+}
+
 static void write_to(const char *path, const char *text)
 {
 	FILE *file = fopen(path, "w");

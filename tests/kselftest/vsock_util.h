@@ -264,6 +264,12 @@ struct memory measure_memory(void);
 struct memory measure_memory_within(struct memory before, long bound);
 
 /*
+ * How many times its size an object takes among those of 2 KiB, where payload is kept: 1, or
+ * more on a kernel that keeps zones around each, where 2 KiB take 6.
+ */
+long slab_overhead(void);
+
+/*
  * What slabs and the lists of free pages hold back beside what is measured, in bytes; on
  * the debugging kernel also what was freed and is not given out again for a while, and
  * the zones around each object.

@@ -87,12 +87,14 @@ static void print_wakeup(const char *line, void *argument)
 
 static void count_lock(const char *line, void *argument)
 {
-	*(int *)argument += !!strstr(line, " < rt_mutex_");
+	*(int *)argument += strstr(line, " < rt_mutex_") || strstr(line, " < wake_up_q < ");
 }
 
 /*
  * How often they were woken since; -1 if that cannot be said. Tells more if not @wanted times.
- * Who waits for a lock of the kernel sleeps where that is an RT kernel: this is not counted.
+ * Not counted is who sleeps for a lock: of the kernel where that is an RT kernel, and of its
+ * own process once the call is over, as a thread that ends while pthread_kill() sends to it
+ * does, or while another maps memory.
  */
 static int woken(struct tracing *tracing, int wanted)
 {

@@ -29,7 +29,7 @@ help: ## This list
 	@echo '  STRESS_SECONDS=N, SEED=N  stress: how long each row takes, and its choices again'
 	@echo '  FUZZ_SECONDS=N, SEED=N  fuzz: how long (60), or one run once more'
 	@echo '  ROUNDS=N, CASE=NAME  bench: how often each case is measured (7), or only one; wake-timing: ROUNDS (3)'
-	@echo '  CASE=CALL, FAMILY=NAME  profile: send/stream/64 or another call, and the family beside rvsock (unix)'
+	@echo '  CASE=CALL, FAMILY=NAME  profile: send/stream/64 or another call, and the family beside rvsock (unix; sibling_to/4096: vsock)'
 	@echo '  FLIP_BYTE=N   run: the host corrupts its Nth echoed byte, so the run must fail'
 	@echo '  RVSOCK_CACHE=DIR  where build root, kernel and tools are kept; default: ~/.cache/rvsock'
 	@echo '  RVSOCK_MIRROR=URL the package mirror that the build root is made from'

@@ -71,6 +71,12 @@ void rvsock_zerocopy_attach(struct ubuf_info *ubuf, struct sk_buff *skb)
 	skb_zcopy_set(skb, ubuf, NULL);
 }
 
+/* Whether a completion waits until the buffer is freed. */
+bool rvsock_zerocopy_is_attached(struct sk_buff *skb)
+{
+	return skb_zcopy(skb);
+}
+
 /* The completion says that bytes were copied. */
 void rvsock_zerocopy_copied(struct ubuf_info *ubuf)
 {

@@ -24,6 +24,7 @@ bool rvsock_zerocopy_wanted(const struct sock *sk, const struct msghdr *msg);
 struct ubuf_info *rvsock_zerocopy_get(struct sock *sk, const struct msghdr *msg,
 				      size_t len, bool *counted, int *error);
 void rvsock_zerocopy_attach(struct ubuf_info *ubuf, struct sk_buff *skb);
+bool rvsock_zerocopy_is_attached(struct sk_buff *skb);
 void rvsock_zerocopy_copied(struct ubuf_info *ubuf);
 void rvsock_zerocopy_put(struct ubuf_info *ubuf, bool abort);
 

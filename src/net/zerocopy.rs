@@ -51,6 +51,12 @@ impl Completion {
         unsafe { bindings::rvsock_zerocopy_attach(self.ubuf.as_ptr(), buffer.as_raw().as_ptr()) };
     }
 
+    /// Whether any completion waits until `buffer` is freed.
+    pub(crate) fn waits_for(buffer: &SkBuff) -> bool {
+        // SAFETY: The buffer is valid, and is only looked at.
+        unsafe { bindings::rvsock_zerocopy_is_attached(buffer.as_raw().as_ptr()) }
+    }
+
     /// The completion is to say that bytes were copied, so that lending them was of no use
     /// (`SO_EE_CODE_ZEROCOPY_COPIED`).
     pub(crate) fn mark_copied(&self) {

@@ -418,6 +418,15 @@ impl Connection {
             && wake::announce_before_sleep(&self.receive, self.window(), need)
     }
 
+    /// Bytes read of which the peer does not know, though it would care.
+    pub(crate) fn untold(&self) -> u32 {
+        if self.is_open_for_updates() {
+            self.receive.unannounced()
+        } else {
+            0
+        }
+    }
+
     /// The receive buffer has a new size, in bytes. Tells whether a [`Control::CreditUpdate`] is
     /// due.
     ///

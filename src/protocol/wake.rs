@@ -153,9 +153,10 @@ pub(crate) fn readable_at(low_water: usize, window: u32) -> usize {
 }
 
 /// Tells whether a reader may be waiting in vain, if nothing arrives for a while: when so much is
-/// queued, the peer may have a limit of its own that it does not tell.
-pub(crate) fn may_stall(queued: usize, window: u32) -> bool {
-    queued >= (window as usize / 4).max(1)
+/// outstanding, the peer may have a limit of its own that it does not tell. That is what is queued,
+/// and what was read of which the peer does not know.
+pub(crate) fn may_stall(outstanding: usize, window: u32) -> bool {
+    outstanding >= (window as usize / 4).max(1)
 }
 
 /// Tells whether the peer is to hear of free space before a reader sleeps for `need` bytes.
@@ -168,15 +169,10 @@ pub(crate) fn announce_before_sleep(credit: &ReceiveCredit, window: u32, need: u
 
 /// Tells whether the peer is to hear of free space after a read.
 ///
-/// Half of the window keeps a stream flowing with few updates. When nothing is queued any more, a
-/// quarter is enough: the peer may have a limit of its own that it does not tell. And whoever polls for
-/// `low_water` bytes does not call again, so the peer must already be allowed to send these.
+/// Half of the window keeps a stream flowing with few updates. And whoever polls for `low_water` bytes
+/// does not call again, so the peer must already be allowed to send these.
 pub(crate) fn announce_after_read(credit: &ReceiveCredit, window: u32, low_water: usize) -> bool {
-    let much = match credit.queued() {
-        0 => window / 4,
-        _ => window / 2,
-    };
-    credit.unannounced() >= much.max(1)
+    credit.unannounced() >= (window / 2).max(1)
         || announce_before_sleep(credit, window, readable_at(low_water, window))
 }
 

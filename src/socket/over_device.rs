@@ -13,7 +13,8 @@ use crate::net::{
     skb::SkBuff,
     skb_queue::SkBuffQueue,
     sock::Sock,
-    table::Entry, //
+    table::Entry,
+    zerocopy::Completion, //
 };
 use crate::protocol::{
     address::{
@@ -35,6 +36,7 @@ use crate::protocol::{
 };
 use crate::transport::virtio::{
     Device,
+    GiveBack,
     Turn, //
 };
 use kernel::sync::{
@@ -138,7 +140,9 @@ impl OverDevice {
                 let Some(packet) = self.packets.pop_front() else {
                     return false;
                 };
-                match self.device.send_payload(turn, sock, wire.flow(), packet) {
+                let give_back = give_back(sock, &packet);
+                let (device, flow) = (&self.device, wire.flow());
+                match device.send_payload(turn, sock, flow, packet, give_back) {
                     Ok(()) => true,
                     Err(packet) => {
                         self.packets.push_front(packet);
@@ -176,5 +180,16 @@ impl OverDevice {
             let header = wire.control(Control::Reset);
             self.device.send_reset(header.flow, header.encode());
         }
+    }
+}
+
+/// How soon the memory of `packet` is wanted back: soon if its sender is told when it is free, or may
+/// have to wait for it before long.
+fn give_back(sock: &Sock<Vsock>, packet: &SkBuff) -> GiveBack {
+    let limit = sock.shared().options.memory_limit();
+    if Completion::waits_for(packet) || sock.charged() >= limit / 2 {
+        GiveBack::Soon
+    } else {
+        GiveBack::Later
     }
 }

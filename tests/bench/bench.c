@@ -12,6 +12,7 @@
  */
 #define _GNU_SOURCE
 #include "bench.h"
+#include "mark.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -45,6 +46,12 @@ void figure(const struct family *family, double value, const char *format, ...)
 	va_end(arguments);
 	printf(" %s %.6g\n", family ? family->name : "machine", value);
 	fflush(stdout);
+}
+
+void counted(size_t calls)
+{
+	mark_section();
+	printf("# %zu calls\n", calls);
 }
 
 void die(const struct family *family, const char *what)

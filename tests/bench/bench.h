@@ -49,6 +49,9 @@ int64_t now(void);
 /* One figure. */
 void figure(const struct family *family, double value, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* What was counted between marks (mark.h) since the last of these; its figure comes next. */
+void counted(size_t calls);
 /* This cannot be measured: says what failed, and ends the process. */
 void die(const struct family *family, const char *what) __attribute__((noreturn));
 

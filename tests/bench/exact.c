@@ -138,7 +138,7 @@ static void time_calls(const struct family *family, struct call *call, const cha
 		if (!good || !after(call))
 			die(family, name);
 	}
-	mark_section();
+	counted(CALLS);
 	figure(family, median(), "exact/%s/%s/%zu", name, type, call->size);
 }
 
@@ -176,7 +176,7 @@ static void time_connections(const struct family *family, int type, const char *
 		mark_end();
 	}
 	close(listening);
-	mark_section();
+	counted(CALLS);
 	figure(family, median(), "exact/connection/%s", name);
 }
 

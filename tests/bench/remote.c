@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "bench.h"
 #include "events.h"
+#include "mark.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,7 @@ static double send_to(const struct family *family, size_t size, size_t bytes)
 	fd = vsock_ask("sink %zu 0", bytes);
 	if (fd < 0 || !data)
 		die(family, "the sink");
+	mark_begin();
 	begin = now();
 	for (size_t sent = 0; sent < bytes; sent += size)
 		if (send_all(fd, data, size))
@@ -70,6 +72,8 @@ static double send_to(const struct family *family, size_t size, size_t bytes)
 	if (vsock_read_line(fd, line, sizeof(line)))
 		die(family, "the sink's answer");
 	rate = mebibytes_a_second(bytes, begin);
+	mark_end();
+	counted(bytes / size);
 	close(fd);
 	free(data);
 	return rate;
@@ -83,6 +87,7 @@ static double read_from(const struct family *family, size_t size, size_t bytes)
 	int64_t begin;
 	int fd;
 
+	mark_begin();
 	begin = now();
 	fd = vsock_ask("send %zu %zu 0", bytes, size);
 	if (fd < 0 || !data)
@@ -95,6 +100,8 @@ static double read_from(const struct family *family, size_t size, size_t bytes)
 		left -= got;
 	}
 	rate = mebibytes_a_second(bytes, begin);
+	mark_end();
+	counted(bytes / size);
 	close(fd);
 	free(data);
 	return rate;
@@ -140,12 +147,16 @@ static double exchanges(const struct family *family, size_t size)
 	if (fd < 0 || !data)
 		die(family, "the echo");
 	for (int i = -TIMES / 10; i < TIMES; i++) {
-		if (!i)
+		if (!i) {
+			mark_begin();
 			begin = now();
+		}
 		if (send_all(fd, data, size) || recv_all(fd, data, size))
 			die(family, "an echo");
 	}
 	took = (double)(now() - begin) / TIMES / 1000;
+	mark_end();
+	counted(TIMES);
 	close(fd);
 	free(data);
 	return took;
@@ -155,7 +166,9 @@ static double connections_a_second(const struct family *family)
 {
 	enum { TIMES = 200 };
 	int64_t begin = now();
+	double took;
 
+	mark_begin();
 	for (int i = 0; i < TIMES; i++) {
 		int fd = vsock_connected(PORT_ECHO);
 
@@ -163,7 +176,10 @@ static double connections_a_second(const struct family *family)
 			die(family, "a connection");
 		close(fd);
 	}
-	return TIMES * 1e9 / (now() - begin);
+	took = now() - begin;
+	mark_end();
+	counted(TIMES);
+	return TIMES * 1e9 / took;
 }
 
 /* The other machine may still be booting. */

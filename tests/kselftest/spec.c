@@ -264,6 +264,20 @@ TEST_F(wire, spec_21_credit_update_at_any_time)
 	close(fd);
 }
 
+TEST_F(wire, spec_21_credit_update_for_a_sleeper)
+{
+	static uint8_t data[100000];
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, recv_all(fd, data, sizeof(data)));
+	EXPECT_TEXT(fd, "x");
+	ASSERT_SEND(fd, "done");
+	close(fd);
+}
+
 TEST_F(wire, spec_22_request_is_answered_by_a_listener)
 {
 	struct sockaddr_vm address = {};

@@ -139,6 +139,22 @@ TEST_F_TIMEOUT(traffic, from_the_host, 90)
 	close(fd);
 }
 
+/* The memory of what was sent comes back, though nothing more is sent. */
+TEST_F_TIMEOUT(traffic, sent_memory_is_given_back, 90)
+{
+	long end = now_ms() + PATIENCE_MS;
+	int fd;
+
+	/* Nothing comes back yet: the device may have one interrupt for all. */
+	ASSERT_ASK(fd, "sink %zu 0", MIB(1));
+	for (int i = 0; i < 5; i++)
+		ASSERT_EQ(0, send_all(fd, "x", 1));
+	while (vsock_unsent(fd) && now_ms() < end)
+		sleep_ms(1);
+	EXPECT_EQ(0, vsock_unsent(fd));
+	close(fd);
+}
+
 /* 200 connections, one after another. */
 TEST_F_TIMEOUT(traffic, many_one_after_another, 90)
 {

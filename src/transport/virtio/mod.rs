@@ -8,13 +8,17 @@
 //! events.
 
 mod counters;
+mod descriptors;
 mod event;
 mod receive;
 mod transmit;
 
-pub(crate) use self::transmit::{
-    Descriptors,
-    Turn, //
+pub(crate) use self::{
+    descriptors::Descriptors,
+    transmit::{
+        GiveBack,
+        Turn, //
+    },
 };
 
 use self::{
@@ -157,7 +161,7 @@ impl<R: Receiver> WorkItem<RETRY_WORK> for Device<R> {
 
     fn run(this: Arc<Self>) {
         receive::refill(&this, GFP_KERNEL);
-        this.complete();
+        this.look_at_sent();
     }
 }
 
@@ -201,8 +205,8 @@ impl<R: Receiver> Device<R> {
         checked_cid(self.config.read::<U64>(CONFIG_GUEST_CID)?)
     }
 
-    /// Looks for memory again in a while: to refill the receive queue, and to send what waits. Any
-    /// context but a hard interrupt.
+    /// Looks for memory again in a while, to refill the receive queue and to send what waits, and takes
+    /// out what the device has sent until then. Any context but a hard interrupt.
     fn retry_later(self: &Arc<Self>) {
         if !self.is_gone() {
             let delay = msecs_to_jiffies(RETRY_MS);

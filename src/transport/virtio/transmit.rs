@@ -42,11 +42,7 @@ use crate::transport::{
     },
     Receiver, //
 };
-use crate::virtio::{
-    Buffer,
-    Queue,
-    QueueGuard, //
-};
+use crate::virtio::QueueGuard;
 use kernel::{
     alloc::flags::__GFP_NOWARN,
     prelude::*,
@@ -60,40 +56,6 @@ use kernel::{
 /// The place of a socket in a queue that is this one's: the other one is its listener's.
 const WAITING: usize = 1;
 
-/// How many descriptors a packet may take: one for the header, the others for the payload.
-///
-/// The specification lets a driver take any number, but several devices refuse more than two, and
-/// cannot say so.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Descriptors(usize);
-
-impl Descriptors {
-    /// What a packet with payload needs.
-    pub(super) const LEAST: Self = Descriptors(2);
-    /// What can be of use.
-    pub(crate) const MOST: Self = Descriptors(1 + PayloadLimits::MAX_PIECES);
-
-    /// So many of them, from 2 to 18.
-    pub(crate) fn new(count: u8) -> Option<Self> {
-        let count = Descriptors(count.into());
-        (Self::LEAST..=Self::MOST).contains(&count).then_some(count)
-    }
-
-    /// As many as that where `transmit` takes them, else fewer. `None` if it does not take a packet.
-    pub(super) fn within<B: Buffer, T: Send>(self, transmit: &Queue<B, T>) -> Option<Self> {
-        let count = self.min(Descriptors(transmit.most_segments()));
-        (count >= Self::LEAST).then_some(count)
-    }
-
-    /// How large a packet may be.
-    fn payload_limits(self) -> PayloadLimits {
-        PayloadLimits::new(self.0 - 1, LARGEST_PAYLOAD)
-    }
-}
-
-/// The largest payload of a packet, in bytes: what the kernel's own drivers and hosts take.
-const LARGEST_PAYLOAD: usize = 64 * 1024;
-
 /// Who waits for room, behind the queue's lock.
 pub(super) struct Transmit<P: Protocol> {
     /// Resets that belong to no connection.
@@ -104,6 +66,10 @@ pub(super) struct Transmit<P: Protocol> {
     turns: usize,
     /// There was no room, or no memory, when it was last tried.
     blocked: bool,
+    /// Somebody waits, or soon may, for what the device has to be given back.
+    wanted: bool,
+    /// What the device has is looked at in a while.
+    looked_at: bool,
     /// The ends of the packet that the device was given last.
     last: Option<Flow>,
 }
@@ -120,6 +86,8 @@ impl<P: Protocol> Transmit<P> {
             waiting: SockQueue::new(),
             turns: 0,
             blocked: false,
+            wanted: false,
+            looked_at: false,
             last: None,
         })
     }
@@ -129,6 +97,15 @@ impl<P: Protocol> Transmit<P> {
         let own = who.is_some_and(|sock| self.waiting.contains(sock));
         self.waiting.len() > usize::from(own) || !self.resets.is_empty()
     }
+}
+
+/// How soon the memory of a packet is to be given back once the device has sent it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GiveBack {
+    /// Somebody waits for it, or will if more is sent: the device is to interrupt.
+    Soon,
+    /// With the next packet, or after a while: an interrupt would cost more than the memory is worth.
+    Later,
 }
 
 type Guard<'a, R> = QueueGuard<'a, SkBuff, Transmit<<R as Receiver>::Protocol>>;
@@ -182,7 +159,7 @@ impl<R: Receiver> Device<R> {
     ) -> bool {
         match control(&header.encode()) {
             Ok(packet) => self
-                .transmit(turn, Some(sock), Label::of(header), packet)
+                .transmit(turn, Some(sock), Label::of(header), packet, GiveBack::Later)
                 .is_ok(),
             Err(_) => {
                 self.transmit.lock().blocked = true;
@@ -201,12 +178,13 @@ impl<R: Receiver> Device<R> {
         sock: &Sock<R::Protocol>,
         flow: Flow,
         packet: SkBuff,
+        give_back: GiveBack,
     ) -> Result<(), SkBuff> {
         let label = Label {
             flow,
             operation: Operation::ReadWrite,
         };
-        self.transmit(turn, Some(sock), label, packet)
+        self.transmit(turn, Some(sock), label, packet, give_back)
     }
 
     /// Sends a reset that belongs to no connection. Many of them may not all be sent. Process context
@@ -217,7 +195,8 @@ impl<R: Receiver> Device<R> {
             operation: Operation::Reset,
         };
         if let Ok(packet) = control(&header) {
-            if self.transmit(None, None, label, packet).is_ok() {
+            let sent = self.transmit(None, None, label, packet, GiveBack::Later);
+            if sent.is_ok() {
                 return;
             }
         }
@@ -270,6 +249,7 @@ impl<R: Receiver> Device<R> {
         sock: Option<&Sock<R::Protocol>>,
         label: Label,
         packet: SkBuff,
+        give_back: GiveBack,
     ) -> Result<(), SkBuff> {
         let (kick, sent, result) = {
             let mut queue = self.transmit.lock();
@@ -291,10 +271,11 @@ impl<R: Receiver> Device<R> {
                 Some(_) if others_wait && queue.last == Some(label.flow) => Err(packet),
                 _ => self.add(&mut queue, label, packet, others_wait),
             };
+            queue.wanted |= give_back == GiveBack::Soon;
             // The interrupt for what was taken out finds nothing used any more, and may not be told
             // of. The sockets that wait for that room cannot be locked here.
             let room_for_others = turn.is_none() && others_wait && !sent.is_empty();
-            if !Self::await_sent(&mut queue) || room_for_others {
+            if !self.await_sent(&mut queue) || room_for_others {
                 self.schedule_turns();
             }
             (queue.kick_prepare(), sent, result)
@@ -345,6 +326,13 @@ impl<R: Receiver> Device<R> {
         }
     }
 
+    /// What the device has sent is taken out, after a while in which nobody asked for it. Process
+    /// context.
+    pub(super) fn look_at_sent(self: &Arc<Self>) {
+        self.transmit.lock().looked_at = false;
+        self.complete();
+    }
+
     /// The device has sent packets, or memory may be there: those that wait have their turns. Process
     /// context or BH.
     pub(super) fn complete(self: &Arc<Self>) {
@@ -366,7 +354,7 @@ impl<R: Receiver> Device<R> {
                 let next = self.next_turn(&mut queue);
                 let more = next.is_some()
                     || (!queue.resets.is_empty() && self.is_free(&queue))
-                    || !Self::await_sent(&mut queue);
+                    || !self.await_sent(&mut queue);
                 (queue.kick_prepare(), sent, next, more)
             };
             kick.notify();
@@ -382,19 +370,31 @@ impl<R: Receiver> Device<R> {
         }
     }
 
-    /// Asks for an interrupt: for the next packet that the device has sent where somebody waits for its
-    /// room, else for many at once. Returns false if these are there already, to be taken out.
-    fn await_sent(queue: &mut Guard<'_, R>) -> bool {
+    /// Sees to it that what the device has is taken out. Where somebody waits for its room, an interrupt
+    /// is asked for with the next packet; where its memory is wanted, with many at once; else there is
+    /// none, and it is looked at with the next packet, or in a while. Returns false if packets are there
+    /// already, to be taken out.
+    fn await_sent(self: &Arc<Self>, queue: &mut Guard<'_, R>) -> bool {
         if queue.blocked || queue.others_wait(None) {
-            queue.enable_callbacks()
-        } else {
-            queue.enable_callbacks_delayed()
+            return queue.enable_callbacks();
         }
+        if queue.free_slots() == self.transmit.capacity() {
+            queue.wanted = false;
+            return true;
+        }
+        if queue.wanted {
+            return queue.enable_callbacks_delayed();
+        }
+        if !queue.looked_at {
+            queue.looked_at = true;
+            self.retry_later();
+        }
+        true
     }
 
     /// Whether there is room for another packet, as far as is known.
     fn is_free(&self, queue: &Guard<'_, R>) -> bool {
-        !queue.blocked && queue.has_room(self.descriptors.0)
+        !queue.blocked && queue.has_room(self.descriptors.count())
     }
 
     /// Who has the next turn: whoever waits longest, unless it was served last and another one waits.

@@ -429,11 +429,15 @@ fn updates_come_when_half_was_read() {
 }
 
 #[test]
-fn updates_come_when_a_quarter_was_read_and_nothing_is_left() {
-    let mut connection = established(100, 100);
-    let _ = arrives(&mut connection, Operation::ReadWrite, 0, 26);
-    assert!(!connection.read(25, 1));
+fn updates_come_in_time_for_a_peer_with_a_smaller_buffer() {
+    let mut connection = established(100, 60);
+    let payload = packet(Operation::ReadWrite, 0, 30, credit(60, 0));
+    let _ = connection.packet(&payload);
+    assert!(!connection.read(29, 1));
+    assert_eq!(connection.untold(), 29);
     assert!(connection.read(1, 1));
+    let _ = connection.control(Control::CreditUpdate);
+    assert_eq!(connection.untold(), 0);
 }
 
 #[test]

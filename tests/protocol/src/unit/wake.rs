@@ -157,8 +157,8 @@ fn half_of_the_window_is_worth_an_update() {
 }
 
 #[test]
-fn a_quarter_is_worth_one_when_nothing_is_left() {
-    for (bytes, worth) in [(24, false), (25, true)] {
+fn also_when_nothing_is_left() {
+    for (bytes, worth) in [(49, false), (50, true)] {
         let mut credit = ReceiveCredit::new(100);
         let _ = credit.announce();
         credit.receive(bytes).expect("it fits");

@@ -152,9 +152,8 @@ pub(crate) fn readable_at(low_water: usize, window: u32) -> usize {
     low_water.clamp(1, window.max(1) as usize)
 }
 
-/// Tells whether a reader may be waiting in vain, if nothing arrives for a while: when so much is
-/// outstanding, the peer may have a limit of its own that it does not tell. That is what is queued,
-/// and what was read of which the peer does not know.
+/// Tells whether the peer may be waiting, if nothing arrives for a while: when so much is queued, or
+/// was read without its knowledge, it may have a limit of its own that it does not tell.
 pub(crate) fn may_stall(outstanding: usize, window: u32) -> bool {
     outstanding >= (window as usize / 4).max(1)
 }

@@ -52,7 +52,8 @@ type Moment = Option<Instant<Monotonic>>;
 pub(super) struct Alarms {
     /// The answer to a request or to a close is overdue.
     answer: Moment,
-    /// Nothing has arrived for a while, although much is queued and a reader sleeps.
+    /// Nothing has arrived for a while, although much is queued and a reader sleeps; or the peer is to
+    /// be told of what was read.
     stall: Moment,
     /// The peer is to be asked for credit.
     ask: Moment,
@@ -197,8 +198,8 @@ impl State {
         true
     }
 
-    /// Something arrived, or a reader is about to sleep: if it sleeps although much is outstanding by
-    /// what the peer knows, it is to be seen whether more comes.
+    /// Something arrived, or a reader is about to sleep: if it sleeps although much is queued, it is
+    /// to be seen whether more comes.
     pub(super) fn watch_for_stall(&mut self, sock: &Sock<Vsock>) {
         if self.may_stall(sock) {
             self.alarms.stall = after(STALL_MS);
@@ -213,23 +214,33 @@ impl State {
         // A part of a message is of no use to a reader.
         link.wire.kind() == SocketType::Stream
             && !link.is_local()
-            && wake::may_stall(
-                link.queue.len() + link.wire.untold() as usize,
-                link.wire.window(),
-            )
+            && wake::may_stall(link.queue.len(), link.wire.window())
             && sock.shared().published.readers.has_sleepers()
     }
 
-    /// Nothing has arrived, although a reader sleeps: the peer is told what was read, and the reader
-    /// takes what there is if that is much.
-    fn stalled(&mut self, sock: &Sock<Vsock>) {
-        let Stage::Connected(link) = &mut self.stage else {
-            return;
-        };
-        if link.wire.untold() > 0 {
-            link.send_control(sock, Control::CreditUpdate);
+    /// Bytes were read of which the peer is not told yet: if they are many, it is in a while.
+    pub(super) fn tell_later(&mut self, sock: &Sock<Vsock>) {
+        if self.alarms.stall.is_none() && self.has_much_to_tell() {
+            self.alarms.stall = after(STALL_MS);
+            self.alarms.arm(sock);
         }
-        if wake::may_stall(link.queue.len(), link.wire.window()) {
+    }
+
+    fn has_much_to_tell(&self) -> bool {
+        let Stage::Connected(link) = &self.stage else {
+            return false;
+        };
+        !link.is_local() && wake::may_stall(link.wire.untold() as usize, link.wire.window())
+    }
+
+    /// Nothing has arrived for a while, or not all that was to come.
+    fn stalled(&mut self, sock: &Sock<Vsock>) {
+        if self.has_much_to_tell() {
+            if let Some(link) = self.link_mut() {
+                link.send_control(sock, Control::CreditUpdate);
+            }
+        }
+        if self.may_stall(sock) {
             let readers = &sock.shared().published.readers;
             readers.supply().stall();
             readers.wake_when_free(sock);
@@ -246,7 +257,7 @@ impl State {
                 }
             }
         }
-        if take_if_due(&mut self.alarms.stall) && self.may_stall(sock) {
+        if take_if_due(&mut self.alarms.stall) {
             self.stalled(sock);
         }
         if take_if_due(&mut self.alarms.ask) && self.ask_for_credit(sock) {

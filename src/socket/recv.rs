@@ -198,6 +198,8 @@ impl Call<'_, '_> {
         // The queue holds no more than the credit, which is a `u32`.
         if link.wire.read(taken as u32, self.sock.receive_low_water()) {
             link.send_credit(self.sock);
+        } else {
+            state.tell_later(self.sock);
         }
         state.settle(self.sock, false);
         Ok(())

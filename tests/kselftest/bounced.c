@@ -19,15 +19,7 @@
 
 static long slots_used(void)
 {
-	FILE *file = fopen(USED, "r");
-	long used = -1;
-
-	if (file) {
-		if (fscanf(file, "%ld", &used) != 1)
-			used = -1;
-		fclose(file);
-	}
-	return used;
+	return number_of(USED);
 }
 
 FIXTURE(bounced)

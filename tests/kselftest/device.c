@@ -654,15 +654,7 @@ static void rounds(struct __test_metadata *_metadata, int count)
 /* The module's references; what it holds beside its own memory holds one. */
 static long references(void)
 {
-	FILE *file = fopen("/sys/module/rvsock/refcnt", "r");
-	long count = -1;
-
-	if (file) {
-		if (fscanf(file, "%ld", &count) != 1)
-			count = -1;
-		fclose(file);
-	}
-	return count;
+	return number_of("/sys/module/rvsock/refcnt");
 }
 
 /* It goes and comes back again and again, amid traffic; nothing is left. */

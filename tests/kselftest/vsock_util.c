@@ -735,7 +735,7 @@ long device_counter(const char *name)
 	return number_in("/sys/kernel/debug/rvsock/device", name);
 }
 
-static long first_number(const char *path)
+long number_of(const char *path)
 {
 	FILE *file = fopen(path, "r");
 	long value = -1;
@@ -750,8 +750,8 @@ static long first_number(const char *path)
 
 long slab_overhead(void)
 {
-	long size = first_number("/sys/kernel/slab/kmalloc-2k/object_size");
-	long taken = first_number("/sys/kernel/slab/kmalloc-2k/slab_size");
+	long size = number_of("/sys/kernel/slab/kmalloc-2k/object_size");
+	long taken = number_of("/sys/kernel/slab/kmalloc-2k/slab_size");
 
 	return size > 0 && taken > size ? taken / size : 1;
 }

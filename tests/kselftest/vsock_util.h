@@ -232,6 +232,8 @@ int vsock_patience(void);
 
 /* The number behind the word @name on a line of a file, as /proc/meminfo; -1 without. */
 long number_in(const char *path, const char *name);
+/* The number that a file begins with; -1 without. */
+long number_of(const char *path);
 /* A counter of the module in debugfs; -1 where there is none, as with C. */
 long module_counter(const char *name);
 /* The same of its device. */

@@ -125,9 +125,14 @@ impl State {
         if self.link_mut().is_none_or(|link| link.is_local()) {
             return;
         }
+        self.alarms.asked = false;
+        self.ask_soon(sock);
+    }
+
+    /// The peer is to be asked for credit, if none comes meanwhile.
+    fn ask_soon(&mut self, sock: &Sock<Vsock>) {
         self.alarms.ask = after(ASK_MS);
         self.alarms.ask_interval = ASK_MS;
-        self.alarms.asked = false;
         self.alarms.arm(sock);
     }
 
@@ -148,9 +153,7 @@ impl State {
         }
         self.alarms.listening = true;
         if self.alarms.ask.is_none() {
-            self.alarms.ask_interval = ASK_MS;
-            self.alarms.ask = after(ASK_MS);
-            self.alarms.arm(sock);
+            self.ask_soon(sock);
         }
     }
 

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Whether the emulator has lost an interrupt, which a guest cannot do by itself.
+"""Whether the emulator has failed: ended by a fault of its own, or lost an interrupt. A guest can
+do neither by itself.
 
-Seen with QEMU 10.0 and several processors, once in some dozens of hours: a processor sleeps
+Of a lost interrupt: seen with QEMU 10.0 and several processors, once in some dozens of hours: a processor sleeps
 with interrupts allowed, and its local APIC has the timer's vector in service, as if the handler
 ran, which never began. Nothing below that priority reaches this processor any more: its timers
 have stopped for good, and sooner or later whatever waits for one of them hangs.
 """
 
 import re
+import signal
 import time
 
 import qmp
@@ -18,10 +20,28 @@ LOOKS = 3
 # Seconds between two looks.
 PERIOD = 5.0
 
+# What a program is ended by that finds itself at fault, or is.
+FAULTS = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+# Lines of its log that tell of its end.
+LAST_LINES = 5
+
 _PROCESSOR = re.compile(r"^CPU#(\d+)\s*$", re.M)
 _FLAGS = re.compile(r"\bRFL=([0-9a-f]+)\b.*\bII=(\d)\b.*\bHLT=(\d)\b")
 _IN_SERVICE = re.compile(r"^ISR\s+(.*?)\s*$", re.M)
 _INTERRUPTS_ALLOWED = 0x200
+
+
+def crashed(status):
+    """Whether a QEMU that ended with this status, as subprocess has it, was at fault itself."""
+    return -status in FAULTS
+
+
+def last_words(status, log):
+    """How QEMU ended, with the last lines of its log."""
+    how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+    said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return "\n".join([f"QEMU ended {how}; its log ends with:" if said else
+                      f"QEMU ended {how}, and said nothing", *said[-LAST_LINES:]])
 
 
 def sleepers(registers):

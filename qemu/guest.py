@@ -350,8 +350,8 @@ class Run:
             raise GuestFailed("QEMU was killed, most likely since memory ran out: end other "
                               "programs, or give this machine (or its container) more")
         if qemu.returncode not in (0, -9):
-            raise GuestFailed(f"QEMU ended with status {qemu.returncode}; its log is "
-                              f"{self.logs.relative_to(CLONE)}/qemu.log")
+            failure = EmulatorFailed if emulator.crashed(qemu.returncode) else GuestFailed
+            raise failure(emulator.last_words(qemu.returncode, self.logs / "qemu.log"))
         return Outcome(self.logs, timed_out, qemu.returncode, time.monotonic() - start,
                        self._topology.get("device") == "sibling")
 

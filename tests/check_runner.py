@@ -211,6 +211,14 @@ def cases(directory):
     yield "emulator.nothing_in_service", emulator.in_service(LAPIC) == ""
     yield "emulator.lost_end", emulator.in_service(LOST_LAPIC) == "236"
 
+    yield "emulator.aborted", emulator.crashed(-6)
+    yield "emulator.killed", not emulator.crashed(-9)
+    yield "emulator.refused", not emulator.crashed(1)
+    (directory / "qemu.log").write_text("".join(f"line {number}\n\n" for number in range(1, 8)))
+    yield "emulator.last_words", (emulator.last_words(-6, directory / "qemu.log").splitlines()
+                                  == ["QEMU ended by SIGABRT; its log ends with:",
+                                      *(f"line {number}" for number in range(3, 8))])
+
     for name, good in lengths(directory):
         yield f"lengths.{name}", good
 

@@ -135,8 +135,6 @@ pub(super) enum Holder {
 #[repr(C)]
 pub(crate) struct Sock<P: Protocol> {
     sk: Opaque<bindings::sock>,
-    /// Set once the socket has been given to a `struct socket`, which happens once in its life.
-    attached: Atomic<bool>,
     pub(super) links: [Link<P>; PLACES],
     /// In the list of all sockets of its namespace.
     pub(super) place: Place<P>,
@@ -144,9 +142,11 @@ pub(crate) struct Sock<P: Protocol> {
     pub(super) unsent: Atomic<usize>,
     shared: P::Shared,
     pub(super) state: UnsafeCell<P::State>,
+    pub(super) backlog: UnsafeCell<P::Backlog>,
+    /// Set once the socket has been given to a `struct socket`, which happens once in its life.
+    attached: Atomic<bool>,
     /// How the task that owns the socket holds it.
     pub(super) holder: UnsafeCell<Holder>,
-    pub(super) backlog: UnsafeCell<P::Backlog>,
     /// Whether a bottom half had access to the backlog since it was drained last.
     ///
     /// Written with the spinlock held.

@@ -8,17 +8,25 @@
 //! payload comes before the end of its direction, and both before a reset.
 
 use super::connection::Payload;
-use super::credit::empty_limit;
-use super::packet::{Halves, Header, Operation};
+use super::credit::{empty_limit, Advertisement};
+use super::packet::{Halves, Header, Operation, SocketType};
 use super::reason::DropReason;
+
+/// What matters of a packet that begins a connection. The credit that the peer grants with its answer
+/// must not depend on what it says later.
+#[derive(Clone, Copy, Debug)]
+struct Opening {
+    operation: Operation,
+    kind: SocketType,
+    credit: Advertisement,
+}
 
 /// The packets of one connection that wait for its socket to be released.
 #[derive(Debug, Default)]
 pub(crate) struct Deferred {
-    /// The first packet, if it was one that begins a connection. Kept whole, for the credit that the
-    /// peer grants with its answer must not depend on what it says later.
-    opening: Option<Header>,
-    /// The last header but that; everything of it that packets of one connection share holds for all.
+    /// The first packet, if it was one that begins a connection.
+    opening: Option<Opening>,
+    /// The last header; everything of it that packets of one connection share holds for all.
     last: Option<Header>,
     payload: u32,
     /// Ends of messages without payload.
@@ -48,7 +56,12 @@ impl Deferred {
         }
         let opens = matches!(header.operation, Operation::Request | Operation::Response);
         if opens && self.is_empty() {
-            self.opening = Some(*header);
+            self.opening = Some(Opening {
+                operation: header.operation,
+                kind: header.kind,
+                credit: header.credit,
+            });
+            self.last = Some(*header);
             return Payload::Nothing;
         }
         // Whatever becomes of a packet, its credit holds.
@@ -106,7 +119,7 @@ impl Deferred {
 
     /// Whether nothing was put aside.
     pub(crate) fn is_empty(&self) -> bool {
-        self.opening.is_none() && self.last.is_none()
+        self.last.is_none()
     }
 
     /// Takes everything out, as packets for [`Connection::packet`] in the order in which they
@@ -126,10 +139,18 @@ impl Deferred {
                 ..header
             })
         };
+        let opening = deferred.opening.and_then(|opening| {
+            let header = when(true, opening.operation, 0)?;
+            Some(Header {
+                kind: opening.kind,
+                credit: opening.credit,
+                ..header
+            })
+        });
         let payload = when(deferred.has_payload(), Operation::ReadWrite, 0);
         let shutdown = deferred.shutdown;
         [
-            deferred.opening,
+            opening,
             payload.map(|header| Header {
                 len: match deferred.overrun {
                     Some(DropReason::Credit) => u32::MAX,

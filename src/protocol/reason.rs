@@ -4,7 +4,7 @@
 
 /// A reason for dropping a packet, each with a counter of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
+#[repr(u8)]
 pub(crate) enum DropReason {
     /// The device wrote less than a header.
     ShortHeader,

@@ -10,7 +10,7 @@ use super::credit::{empty_limit, ReceiveCredit};
 
 /// Why a call that slept was woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
+#[repr(u8)]
 pub(crate) enum WakeReason {
     /// What it wants is there: all of it, or the rest of what is more than the window.
     Target,

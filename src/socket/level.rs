@@ -28,7 +28,7 @@ use kernel::sync::atomic::{
 
 /// What a call sleeps for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
+#[repr(u8)]
 pub(super) enum Call {
     /// Bytes that can be read; for a listener, connections that can be accepted.
     Receive,
@@ -46,11 +46,11 @@ impl Call {
 /// What calls of one kind find, published for their wake function.
 pub(super) struct Level {
     call: Call,
-    available: Atomic<usize>,
+    available: Atomic<u32>,
     /// The most that can be expected to be available at once.
     window: Atomic<u32>,
     /// Why no more will come: a [`WakeReason`] above 0, or 0 while more may come.
-    end: Atomic<u32>,
+    end: Atomic<i8>,
     /// What is available cannot be used at the moment.
     blocked: Atomic<bool>,
     /// Nothing has come for a while: the first sleeper is to take what there is.
@@ -65,7 +65,7 @@ impl Supply for Level {
     type Reason = WakeReason;
 
     fn met(&self, ask: &Ask) -> Option<WakeReason> {
-        let (available, window) = (self.usable(), self.window.load(Relaxed));
+        let (available, window) = (self.usable(), self.window());
         if available >= ask.need(window) {
             Some(ask.reason(window))
         } else if available > 0 && ask.peek.is_none() && self.stalled.load(Relaxed) {
@@ -100,7 +100,7 @@ impl Supply for Level {
                 len: ask.len,
                 target: ask.target,
                 done: ask.done,
-                available: self.available.load(Relaxed),
+                available: self.available.load(Relaxed) as usize,
                 reason: reason as u32,
             },
         );
@@ -111,13 +111,13 @@ impl Level {
     /// That of a new socket: so much is there, and whether nothing more will come.
     pub(super) fn new(call: Call, available: usize, ended: bool) -> Self {
         let end = if ended {
-            WakeReason::Shutdown as u32 + 1
+            Self::end_by(WakeReason::Shutdown)
         } else {
             0
         };
         Level {
             call,
-            available: Atomic::new(available),
+            available: Atomic::new(Self::count(available)),
             window: Atomic::new(1),
             end: Atomic::new(end),
             blocked: Atomic::new(false),
@@ -126,13 +126,28 @@ impl Level {
         }
     }
 
+    /// What is told of so much, which no window is above.
+    fn count(available: usize) -> u32 {
+        u32::try_from(available).unwrap_or(u32::MAX)
+    }
+
+    /// What [`Level::end`] is after the end by `reason`.
+    fn end_by(reason: WakeReason) -> i8 {
+        reason as i8 + 1
+    }
+
     /// What is available, as far as it can be used at the moment. Any context.
     pub(super) fn usable(&self) -> usize {
         if self.blocked.load(Relaxed) {
             0
         } else {
-            self.available.load(Relaxed)
+            self.available.load(Relaxed) as usize
         }
+    }
+
+    /// The most that can be expected to be available at once. Any context.
+    pub(super) fn window(&self) -> u32 {
+        self.window.load(Relaxed)
     }
 
     /// Publishes what there is, and why no more will come, if none will; `arrived` tells that
@@ -147,13 +162,13 @@ impl Level {
         end: Option<WakeReason>,
     ) -> bool {
         let ends = end.is_some() && self.ended().is_none();
-        let wider = window != self.window.load(Relaxed);
+        let wider = window != self.window();
         self.window.store(window, Relaxed);
         let more = self.publish_level(available, arrived) || wider || ends;
         match end {
             None => self.end.store(0, Release),
             // The first reason stays.
-            Some(reason) if ends => self.end.store(reason as u32 + 1, Release),
+            Some(reason) if ends => self.end.store(Self::end_by(reason), Release),
             Some(_) => {}
         }
         more
@@ -164,6 +179,7 @@ impl Level {
         if arrived {
             self.stalled.store(false, Relaxed);
         }
+        let available = Self::count(available);
         let more = available > self.available.load(Relaxed);
         self.available.store(available, Relaxed);
         more

@@ -95,15 +95,6 @@ impl Piece {
     }
 }
 
-/// The last frame of the last buffer, to which the next packet of its message can be added.
-#[derive(Clone, Copy)]
-struct OpenFrame {
-    /// Where in the buffer it begins, in bytes.
-    offset: usize,
-    /// Bytes of payload.
-    len: usize,
-}
-
 /// What is known of a message once it was looked at or taken out.
 pub(super) struct Message {
     /// Its length, in bytes.
@@ -130,7 +121,9 @@ pub(super) struct MessageQueue {
     len: usize,
     /// Messages that are queued whole.
     whole: usize,
-    open: Option<OpenFrame>,
+    /// Where in the last buffer its last frame begins, in bytes, if the next packet of the message can
+    /// be added to that.
+    open: Option<u32>,
 }
 
 // Whatever is gathered has room in a new buffer.
@@ -213,8 +206,8 @@ impl MessageQueue {
             if matches!(Content::of(&tail), Content::Frames) {
                 // What came without payload is counted, so it is a frame of its own.
                 let open = self.open.filter(|_| payload.len() > 0);
-                if let Some(frame) = Self::add(&mut tail, open, payload, end) {
-                    self.open = end.is_none().then_some(frame);
+                if let Some(offset) = Self::add(&mut tail, open, payload, end) {
+                    self.open = end.is_none().then_some(offset);
                     return true;
                 }
             }
@@ -223,27 +216,26 @@ impl MessageQueue {
             return false;
         };
         Content::Frames.mark(&mut fresh);
-        let Some(frame) = Self::add(&mut fresh.as_mut(), None, payload, end) else {
+        let Some(offset) = Self::add(&mut fresh.as_mut(), None, payload, end) else {
             return false;
         };
-        self.open = end.is_none().then_some(frame);
+        self.open = end.is_none().then_some(offset);
         self.buffers.push_back(fresh);
         true
     }
 
-    /// Adds payload to the `open` frame at the end of `tail`, or as a new one. Returns that frame;
-    /// `None` without room.
+    /// Adds payload to the frame at the end of `tail` that begins at `open`, or as a new one. Returns
+    /// where that begins; `None` without room.
     fn add(
         tail: &mut SkBuffMut<'_>,
-        open: Option<OpenFrame>,
+        open: Option<u32>,
         payload: &Incoming<'_>,
         end: Option<MessageEnd>,
-    ) -> Option<OpenFrame> {
-        let head = if open.is_some() { 0 } else { Frame::SIZE };
-        let OpenFrame { offset, len } = open.unwrap_or(OpenFrame {
-            offset: tail.len(),
-            len: 0,
-        });
+    ) -> Option<u32> {
+        let (offset, head, len) = match open {
+            Some(offset) => (offset, 0, tail.len() - offset as usize - Frame::SIZE),
+            None => (u32::try_from(tail.len()).ok()?, Frame::SIZE, 0),
+        };
         let frame = Frame::new(len + payload.len(), end)?;
         if tail.tailroom() < head + payload.len() {
             return None;
@@ -254,11 +246,8 @@ impl MessageQueue {
         if !payload.copy_to(tail) {
             return None;
         }
-        tail.overwrite(offset, &frame.encode());
-        Some(OpenFrame {
-            offset,
-            len: frame.len(),
-        })
+        tail.overwrite(offset as usize, &frame.encode());
+        Some(offset)
     }
 
     /// Moves all of `other`, from which nothing was taken, to the end.
@@ -276,10 +265,7 @@ impl MessageQueue {
             if matches!(both, [Content::Frames, Content::Frames]) && tail.append_all(first) {
                 drop(other.buffers.pop_front());
                 if other.buffers.is_empty() {
-                    open = open.map(|frame| OpenFrame {
-                        offset: frame.offset + offset,
-                        ..frame
-                    });
+                    open = open.and_then(|first| first.checked_add(offset.try_into().ok()?));
                 }
             }
         }

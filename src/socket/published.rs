@@ -153,7 +153,6 @@ pub(super) struct Published {
     #[pin]
     pub(super) connecting: NeedQueue<Level>,
     status: Atomic<u32>,
-    window: Atomic<u32>,
     /// How often pollers were told of something.
     polled: Atomic<u32>,
     unread: Atomic<usize>,
@@ -183,7 +182,6 @@ impl Published {
                 static_lock_class!()
             ),
             status: Atomic::new(Self::pack(&initial)),
-            window: Atomic::new(1),
             polled: Atomic::new(0),
             unread: Atomic::new(initial.levels.unread),
         })
@@ -238,7 +236,6 @@ impl Published {
             };
             self.connecting.supply().publish(0, 1, false, connected)
         };
-        self.window.store(window, Relaxed);
         self.unread.store(unread, Relaxed);
         self.status.store(Self::pack(new), Release);
 
@@ -446,7 +443,7 @@ impl Published {
             receive_ended: packed & Self::RECEIVE_ENDED != 0,
             writable: packed & Self::WRITABLE != 0,
             send_ended: packed & Self::SEND_ENDED != 0,
-            window: self.window.load(Relaxed),
+            window: self.readers.supply().window(),
         }
     }
 

@@ -2,10 +2,10 @@
 """Whether the emulator has failed: ended by a fault of its own, or lost an interrupt. A guest can
 do neither by itself.
 
-Of a lost interrupt: seen with QEMU 10.0 and several processors, once in some dozens of hours: a processor sleeps
-with interrupts allowed, and its local APIC has the timer's vector in service, as if the handler
-ran, which never began. Nothing below that priority reaches this processor any more: its timers
-have stopped for good, and sooner or later whatever waits for one of them hangs.
+A lost interrupt was seen with QEMU 10.0 and several processors, once in some dozens of hours: a
+processor sleeps with interrupts allowed, and its local APIC has the timer's vector in service, as if
+the handler ran, which never began. Nothing below that priority reaches this processor any more: its
+timers have stopped for good, and sooner or later whatever waits for one of them hangs.
 """
 
 import re
@@ -37,11 +37,10 @@ def crashed(status):
 
 
 def last_words(status, log):
-    """How QEMU ended, with the last lines of its log."""
+    """How QEMU ended, with the last lines of its log, in one."""
     how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
     said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return "\n".join([f"QEMU ended {how}; its log ends with:" if said else
-                      f"QEMU ended {how}, and said nothing", *said[-LAST_LINES:]])
+    return f"QEMU ended {how}; {log.name} ends with: {' / '.join(said[-LAST_LINES:]) or 'nothing'}"
 
 
 def sleepers(registers):

@@ -54,18 +54,18 @@ impl Deferred {
         if self.reset {
             return Payload::Drop(DropReason::NoSocket);
         }
+        let first = self.is_empty();
         let opens = matches!(header.operation, Operation::Request | Operation::Response);
-        if opens && self.is_empty() {
+        // Whatever becomes of a packet, its credit holds.
+        self.last = Some(*header);
+        if opens && first {
             self.opening = Some(Opening {
                 operation: header.operation,
                 kind: header.kind,
                 credit: header.credit,
             });
-            self.last = Some(*header);
             return Payload::Nothing;
         }
-        // Whatever becomes of a packet, its credit holds.
-        self.last = Some(*header);
         match header.operation {
             // Behind another packet there is no phase in which either is right.
             Operation::Request | Operation::Response => {
@@ -140,11 +140,10 @@ impl Deferred {
             })
         };
         let opening = deferred.opening.and_then(|opening| {
-            let header = when(true, opening.operation, 0)?;
             Some(Header {
                 kind: opening.kind,
                 credit: opening.credit,
-                ..header
+                ..when(true, opening.operation, 0)?
             })
         });
         let payload = when(deferred.has_payload(), Operation::ReadWrite, 0);

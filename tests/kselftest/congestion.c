@@ -242,6 +242,48 @@ TEST(receive_buffers_grow_and_shrink)
 	free(data);
 }
 
+/* What is written here and there, so that what was sent is taken out by a work of its own. */
+static void *writes_at_times(void *argument)
+{
+	for (int i = 0; i < PACKETS; i++) {
+		if (!send_all(*(int *)argument, "a", 1))
+			usleep(2000);
+	}
+	return NULL;
+}
+
+/* The bound holds at every moment, whoever gives the device buffers at the same time. */
+TEST(receive_buffers_are_bounded_all_the_time)
+{
+	const size_t len = MIB(256);
+	uint8_t *data = malloc(MIB(1));
+	pthread_t thread;
+	long most = 0;
+	size_t got = 0;
+	int fd, other;
+
+	if (device_counter("cid") < 0)
+		SKIP(return, "the driver is not that of rvsock");
+	ASSERT_ASK(other, "sink %d 0", PACKETS);
+	ASSERT_ASK(fd, "send %zu %zu 0", len, (size_t)KIB(64));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, writes_at_times, &other));
+	while (got < len) {
+		ssize_t part = recv(fd, data, MIB(1), 0);
+		long bytes = device_counter("receive_buffers_bytes");
+
+		ASSERT_LT(0, part);
+		got += part;
+		if (bytes > most)
+			most = bytes;
+	}
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	TH_LOG("%ld bytes of buffers at most", most);
+	EXPECT_GE(MIB(1), most);
+	close(other);
+	close(fd);
+	free(data);
+}
+
 /* A peer that tells of free space by itself is hardly ever asked for it. */
 TEST(credit_that_comes_is_not_asked_for)
 {

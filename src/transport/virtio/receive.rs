@@ -135,6 +135,15 @@ pub(super) struct Buffers {
     size: BufferSize,
 }
 
+impl Buffers {
+    /// Bytes of all of them and of one more of that size, where they may be so many.
+    fn with(&self, size: usize) -> Option<usize> {
+        self.bytes
+            .checked_add(size)
+            .filter(|bytes| *bytes <= BufferSize::LIMIT)
+    }
+}
+
 type Guard<'a> = QueueGuard<'a, ReceiveBuffer, Buffers>;
 
 impl<R: Receiver> Device<R> {
@@ -169,23 +178,26 @@ fn give_back<R: Receiver>(this: &Device<R>, mut buffer: ReceiveBuffer) -> bool {
 /// Gives the device a buffer. Where that fails it comes back: a refill has taken its place, or one
 /// is due for want of memory, or the device is gone.
 fn add(queue: &mut Guard<'_>, buffer: ReceiveBuffer) -> Option<ReceiveBuffer> {
-    let bytes = buffer.size();
+    let Some(bytes) = queue.with(buffer.size()) else {
+        return Some(buffer);
+    };
     match queue.add_in(buffer) {
         Ok(()) => {
-            queue.bytes += bytes;
+            queue.bytes = bytes;
             None
         }
         Err((_, buffer)) => Some(buffer),
     }
 }
 
-/// Gives the device a new buffer, if there is room and memory. `flags` say in which context.
+/// Gives the device a new buffer, if there is room and memory. `flags` say in which context. Whether
+/// there is room is asked first, so that no memory is looked for in vain; it is [`add`] that holds
+/// the bound, since the retry's work and a run may both be here.
 fn add_new<R: Receiver>(this: &Device<R>, flags: Flags) -> bool {
     let order = {
         let queue = this.receive.lock();
         let order = queue.size.order();
-        let bytes = queue.bytes + BufferSize::bytes(order);
-        if queue.free_slots() == 0 || bytes > BufferSize::LIMIT {
+        if queue.free_slots() == 0 || queue.with(BufferSize::bytes(order)).is_none() {
             return false;
         }
         order

@@ -285,30 +285,36 @@ TEST(receive_buffers_are_bounded_all_the_time)
 	free(data);
 }
 
-/* A peer that tells of free space by itself is hardly ever asked for it. */
+/*
+ * A peer that tells of free space by itself is hardly ever asked for it. A sender that is slow
+ * beside its peer hardly ever sleeps: it goes on until it has.
+ */
 TEST(credit_that_comes_is_not_asked_for)
 {
 	long asked = device_counter("sent_credit_request");
 	struct rvsock_wakeups wakeups;
 	uint8_t *data;
 	char line[64];
-	long slept;
-	int fd;
+	long slept = 0;
 
 	if (asked < 0)
 		SKIP(return, "the driver is not that of rvsock");
 	data = calloc(1, KIB(64));
-	ASSERT_ASK(fd, "sink %zu 0", MIB(16));
-	for (size_t sent = 0; sent < MIB(16); sent += KIB(64))
-		ASSERT_EQ(0, send_all(fd, data, KIB(64)));
-	ASSERT_EQ(0, vsock_read_line(fd, line, sizeof(line)));
+	for (int i = 0; i < 10 && slept <= 2; i++) {
+		int fd;
+
+		ASSERT_ASK(fd, "sink %zu 0", MIB(16));
+		for (size_t sent = 0; sent < MIB(16); sent += KIB(64))
+			ASSERT_EQ(0, send_all(fd, data, KIB(64)));
+		ASSERT_EQ(0, vsock_read_line(fd, line, sizeof(line)));
+		ASSERT_EQ(0, vsock_wakeups(fd, &wakeups));
+		slept += wakeups_sum(wakeups.send);
+		close(fd);
+	}
 	asked = device_counter("sent_credit_request") - asked;
-	ASSERT_EQ(0, vsock_wakeups(fd, &wakeups));
-	slept = wakeups_sum(wakeups.send);
 	TH_LOG("slept %ld times for credit, and asked for it %ld times", slept, asked);
 	EXPECT_LT(2, slept);
 	EXPECT_GT(slept, asked);
-	close(fd);
 	free(data);
 }
 

@@ -296,13 +296,15 @@ impl Stage {
         }
     }
 
-    /// Exchanges packets with the queues as far as it goes. Returns whether any came.
+    /// Exchanges packets with the queues as far as it goes. Returns whether any came, or a signal:
+    /// who waits for something else than a packet, a buffer of the event queue say, has to look.
     fn exchange(&mut self) -> Result<bool> {
+        let mut any = false;
         // What a driver sends comes after the signal that it has begun.
         while let Ok(signal) = self.signals.try_recv() {
+            any = true;
             self.hear(signal);
         }
-        let mut any = false;
         while !self.holding {
             match self.rings.take() {
                 Some(bytes) => {
@@ -365,10 +367,8 @@ impl Stage {
     fn put(&mut self, queue: usize, bytes: &[u8], manner: &Manner) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while !self.rings.put(queue, bytes, manner)? {
-            if manner.quiet {
-                // There is no more room until the guest has seen what it was not told of.
-                self.rings.interrupt(queue)?;
-            }
+            // There is no more room until the guest has seen what it may not have been told of.
+            self.rings.interrupt(queue)?;
             if !self.rings.watch(queue) && !self.pump(Some(deadline))? {
                 bail!("the guest has no buffer in that queue");
             }
@@ -417,4 +417,32 @@ fn is_close(packet: &Packet) -> bool {
 fn log(line: fmt::Arguments<'_>) {
     // Without a log the results are the same.
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::mpsc;
+
+    use vm_memory::GuestMemoryMmap;
+
+    use crate::rings::Memory;
+
+    #[test]
+    fn a_signal_from_before_a_wait_ends_it() -> Result<()> {
+        let (sender, signals) = mpsc::channel();
+        let rings = Rings::new(Memory::new(GuestMemoryMmap::new()));
+        let mut stage = Stage::new(
+            Arc::new(rings),
+            Arc::new(AtomicU64::new(3)),
+            signals,
+            Arc::default(),
+        );
+        let soon = || Some(Instant::now() + Duration::from_millis(1));
+        sender.send(Signal::Kick)?;
+        assert!(stage.pump(soon())?);
+        assert!(!stage.pump(soon())?);
+        Ok(())
+    }
 }

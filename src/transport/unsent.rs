@@ -47,11 +47,16 @@ impl Unsent {
         self.len == 0
     }
 
+    /// Whether one with these ends waits.
+    pub(super) fn has(&self, flow: Flow) -> bool {
+        let is_it = |place: &Option<Reset>| place.is_some_and(|reset| reset.flow == flow);
+        !self.is_empty() && self.ring.iter().any(is_it)
+    }
+
     /// Adds one, unless one waits for the same connection. Returns whether the oldest was forgotten
     /// to make room for it.
     pub(super) fn push(&mut self, reset: Reset) -> bool {
-        let waits = |place: &Option<Reset>| place.is_some_and(|other| other.flow == reset.flow);
-        if self.ring.iter().any(waits) {
+        if self.has(reset.flow) {
             return false;
         }
         let forgotten = self.len == Self::CAPACITY && self.pop().is_some();

@@ -636,4 +636,53 @@ TEST_F(wire, flood_of_transport_resets)
 	close(fd);
 }
 
+/*
+ * What is owed to nobody has the same ends as the one connection that waits for room,
+ * which was served last: neither waits for the other.
+ */
+TEST_F(wire, reset_with_the_ends_of_who_waits)
+{
+	struct dropped type = dropped("dropped_type");
+	int full, fd;
+	size_t sent;
+
+	PLAY();
+	full = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, full);
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	sleep_ms(SETTLE_MS);
+	sent = fill_transmission(full);
+	EXPECT_TEXT(fd, "resumed");
+	EXPECT_DROPPED(1, type);
+	EXPECT_LT(0, sent);
+	ASSERT_EQ(0, shutdown(full, SHUT_WR));
+	EXPECT_TEXT(fd, "done");
+	close(fd);
+	close(full);
+}
+
+/* What is owed to nobody leaves before a connection between the same ends is asked for. */
+TEST_F(wire, reset_before_the_same_ends)
+{
+	struct dropped nobody = dropped("dropped_no_socket");
+	int full, fd;
+
+	PLAY();
+	full = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, full);
+	sleep_ms(SETTLE_MS);
+	ASSERT_LT(0, fill_transmission(full));
+	EXPECT_DROPPED(6, nobody);
+	fd = vsock_stream(0);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, vsock_bind(fd, VMADDR_CID_ANY, PORT_HERE));
+	ASSERT_EQ(0, set_connect_timeout(fd, PATIENCE_MS));
+	ASSERT_EQ(0, vsock_connect(fd, VMADDR_CID_HOST, PORT_STAGE))
+		TH_LOG("connect: %s", strerror(errno));
+	ASSERT_SEND(fd, "done");
+	close(fd);
+	close(full);
+}
+
 TEST_HARNESS_MAIN

@@ -10,9 +10,6 @@
 #include <sys/ioctl.h>
 #include <linux/sockios.h>
 
-/* So many sends of a byte fill the transmit queue, and more. */
-#define FILLING		1000
-
 /* A connection, one packet each way, a close. */
 TEST_F(wire, thin)
 {
@@ -92,21 +89,6 @@ TEST_F(wire, spec_12_len_is_the_payload)
 	EXPECT_EQ(dropped + 3, module_counter("dropped_short_payload"));
 	ASSERT_SEND(fd, "done");
 	close(fd);
-}
-
-/* Sends the pattern in bytes, until no more fits; tells how many did. */
-static size_t fill_transmission(int fd)
-{
-	size_t sent = 0;
-	uint8_t byte;
-
-	while (sent < FILLING) {
-		byte = pattern_byte(sent);
-		if (send(fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1)
-			break;
-		sent++;
-	}
-	return sent;
 }
 
 /* And the rest of it, as soon as it fits. */

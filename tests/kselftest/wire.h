@@ -61,6 +61,24 @@ static inline ssize_t drain(int fd)
 	return got;
 }
 
+/* So many sends of a byte fill the transmit queue, and more. */
+#define FILLING		1000
+
+/* Sends the pattern in bytes, until no more fits; tells how many did. */
+static inline size_t fill_transmission(int fd)
+{
+	size_t sent = 0;
+	uint8_t byte;
+
+	while (sent < FILLING) {
+		byte = pattern_byte(sent);
+		if (send(fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1)
+			break;
+		sent++;
+	}
+	return sent;
+}
+
 /* A listener for the scenario. */
 static inline int listen_here(int backlog)
 {

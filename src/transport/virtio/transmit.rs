@@ -7,7 +7,10 @@
 //! sends one packet, and if it has more, waits again behind the others. So nobody is served twice in
 //! a row while another one waits, and what waits is bounded by the connections that there are.
 //!
-//! Resets that belong to no connection have turns of their own, and may be forgotten.
+//! Resets that belong to no connection have turns of their own, one after each turn of a connection,
+//! and may be forgotten. One of them may have the same ends as a connection that waits: it was owed
+//! before that opened, or answers what no connection can send. It leaves first, whoever was served
+//! last: if each stood back for the other, neither would ever leave.
 
 use super::{
     counters::Count,
@@ -60,6 +63,8 @@ const WAITING: usize = 1;
 pub(super) struct Transmit<P: Protocol> {
     /// Resets that belong to no connection.
     resets: Unsent,
+    /// One of those had the last turn, so a connection has the next one.
+    reset_was_last: bool,
     /// Connections that have something to send, in the order of their turns.
     waiting: SockQueue<P, WAITING>,
     /// Turns that were given and are not over yet.
@@ -70,7 +75,7 @@ pub(super) struct Transmit<P: Protocol> {
     wanted: bool,
     /// What the device has is looked at in a while.
     looked_at: bool,
-    /// The ends of the packet that the device was given last.
+    /// The ends of the connection that was served last.
     last: Option<Flow>,
 }
 
@@ -83,6 +88,7 @@ impl<P: Protocol> Transmit<P> {
     pub(super) fn new() -> Result<Self> {
         Ok(Transmit {
             resets: Unsent::new()?,
+            reset_was_last: false,
             waiting: SockQueue::new(),
             turns: 0,
             blocked: false,
@@ -92,10 +98,15 @@ impl<P: Protocol> Transmit<P> {
         })
     }
 
-    /// Whether others than `who` wait for a turn.
-    fn others_wait(&self, who: Option<&Sock<P>>) -> bool {
+    /// Whether anybody waits for a turn.
+    fn somebody_waits(&self) -> bool {
+        !self.waiting.is_empty() || !self.resets.is_empty()
+    }
+
+    /// Whether connections other than that of `who` wait for one.
+    fn connections_wait(&self, who: Option<&Sock<P>>) -> bool {
         let own = who.is_some_and(|sock| self.waiting.contains(sock));
-        self.waiting.len() > usize::from(own) || !self.resets.is_empty()
+        self.waiting.len() > usize::from(own)
     }
 }
 
@@ -259,7 +270,8 @@ impl<R: Receiver> Device<R> {
             if !sent.is_empty() {
                 queue.blocked = false;
             }
-            let others_wait = queue.others_wait(sock);
+            let connections_wait = queue.connections_wait(sock);
+            let others_wait = connections_wait || !queue.resets.is_empty();
             let is_free = self.is_free(&queue);
             if !is_free && queue.is_broken() {
                 Device::fail(self);
@@ -267,10 +279,18 @@ impl<R: Receiver> Device<R> {
             let result = match turn {
                 _ if !is_free => Err(packet),
                 None if others_wait || queue.turns > 0 => Err(packet),
+                // Behind a packet of this connection, it would end that.
+                Some(_) if queue.resets.has(label.flow) => Err(packet),
                 // It has sent since it was given the turn.
-                Some(_) if others_wait && queue.last == Some(label.flow) => Err(packet),
-                _ => self.add(&mut queue, label, packet, others_wait),
+                Some(_) if connections_wait && queue.last == Some(label.flow) => Err(packet),
+                _ => self.add(&mut queue, label, packet),
             };
+            if sock.is_some() && result.is_ok() {
+                let before = queue.last.replace(label.flow);
+                if before == Some(label.flow) && connections_wait {
+                    self.counters.count(Count::ServedTwice);
+                }
+            }
             queue.wanted |= give_back == GiveBack::Soon;
             // The interrupt for what was taken out finds nothing used any more, and may not be told
             // of. The sockets that wait for that room cannot be locked here.
@@ -292,7 +312,6 @@ impl<R: Receiver> Device<R> {
         queue: &mut Guard<'_, R>,
         label: Label,
         packet: SkBuff,
-        others_wait: bool,
     ) -> Result<(), SkBuff> {
         if label.flow.local.cid != self.cid() {
             // Its connection ends, since the guest has another CID.
@@ -303,9 +322,6 @@ impl<R: Receiver> Device<R> {
         match queue.add_out(packet) {
             Ok(()) => {
                 self.counters.sent(label.operation, bytes);
-                if queue.last.replace(label.flow) == Some(label.flow) && others_wait {
-                    self.counters.count(Count::ServedTwice);
-                }
                 Ok(())
             }
             Err((error, packet)) if error == ENOSPC || error == ENOMEM => {
@@ -375,7 +391,7 @@ impl<R: Receiver> Device<R> {
     /// none, and it is looked at with the next packet, or in a while. Returns false if packets are there
     /// already, to be taken out.
     fn await_sent(self: &Arc<Self>, queue: &mut Guard<'_, R>) -> bool {
-        if queue.blocked || queue.others_wait(None) {
+        if queue.blocked || queue.somebody_waits() {
             return queue.enable_callbacks();
         }
         if queue.free_slots() == self.transmit.capacity() {
@@ -414,36 +430,30 @@ impl<R: Receiver> Device<R> {
         Some((sock, Turn(())))
     }
 
-    /// Sends one of the resets that wait.
+    /// Sends one of the resets that wait, unless it is a connection's turn.
     fn serve_reset(self: &Arc<Self>, queue: &mut Guard<'_, R>) {
         if !self.is_free(queue) {
             return;
         }
-        let Some(mut reset) = queue.resets.pop() else {
+        if core::mem::take(&mut queue.reset_was_last) && !queue.waiting.is_empty() {
+            return;
+        }
+        let Some(reset) = queue.resets.pop() else {
             return;
         };
-        if queue.last == Some(reset.flow) {
-            if let Some(other) = queue.resets.pop() {
-                queue.resets.push(core::mem::replace(&mut reset, other));
-            } else if !queue.waiting.is_empty() {
-                queue.resets.put_back(reset);
-                return;
-            }
-        }
         let label = Label {
             flow: reset.flow,
             operation: Operation::Reset,
         };
-        let others_wait = queue.others_wait(None);
-        let sent = match control(&reset.header) {
-            Ok(packet) => self.add(queue, label, packet, others_wait).is_ok(),
+        queue.reset_was_last = match control(&reset.header) {
+            Ok(packet) => self.add(queue, label, packet).is_ok(),
             Err(_) => {
                 queue.blocked = true;
                 self.retry_later();
                 false
             }
         };
-        if !sent {
+        if !queue.reset_was_last {
             queue.resets.put_back(reset);
         }
     }

@@ -119,6 +119,10 @@ const TRANSMIT_WORK: u64 = 1;
 const EVENT_WORK: u64 = 2;
 const RETRY_WORK: u64 = 3;
 
+/// Packets that one run for the receive or the transmit queue handles before others have a turn on this
+/// CPU.
+const BUDGET: usize = 256;
+
 /// How long to wait before memory is looked for again, in milliseconds.
 const RETRY_MS: Msecs = 10;
 

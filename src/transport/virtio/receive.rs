@@ -5,6 +5,7 @@
 use super::{
     counters::Count,
     Device,
+    BUDGET,
     RECEIVE_WORK, //
 };
 use crate::net::receive_buffer::ReceiveBuffer;
@@ -32,9 +33,6 @@ use kernel::{
     sync::Arc,
     workqueue, //
 };
-
-/// Packets that one run handles before others have a turn on this CPU.
-const BUDGET: usize = 256;
 
 /// Handles what the device has received. BH.
 pub(super) fn run<R: Receiver>(this: Arc<Device<R>>) {

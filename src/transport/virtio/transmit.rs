@@ -15,6 +15,7 @@
 use super::{
     counters::Count,
     Device,
+    BUDGET,
     TRANSMIT_WORK, //
 };
 use crate::net::{
@@ -349,12 +350,12 @@ impl<R: Receiver> Device<R> {
         self.complete();
     }
 
-    /// The device has sent packets, or memory may be there: those that wait have their turns. Process
-    /// context or BH.
+    /// The device has sent packets, or memory may be there: those that wait have their turns. A device
+    /// may take what it is given at once, so there is a bound to how many. Process context or BH.
     pub(super) fn complete(self: &Arc<Self>) {
         let mut first = true;
         let mut over = 0;
-        loop {
+        for _ in 0..BUDGET {
             let (kick, sent, next, more) = {
                 let mut queue = self.transmit.lock();
                 queue.turns -= over;
@@ -384,6 +385,8 @@ impl<R: Receiver> Device<R> {
             }
             first = false;
         }
+        self.transmit.lock().turns -= over;
+        self.schedule_turns();
     }
 
     /// Sees to it that what the device has is taken out. Where somebody waits for its room, an interrupt

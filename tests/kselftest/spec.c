@@ -112,7 +112,7 @@ static void receive_while_full(struct __test_metadata *_metadata)
 	fd = on_stage(SOCK_STREAM, 0);
 	ASSERT_LE(0, fd);
 	sleep_ms(SETTLE_MS);
-	sent = fill_transmission(full);
+	sent = fill_transmission(full, FILLING);
 	EXPECT_TEXT(fd, "through");
 	/* Nothing was taken meanwhile. */
 	ASSERT_EQ(0, ioctl(full, SIOCOUTQ, &unsent));

@@ -64,13 +64,13 @@ static inline ssize_t drain(int fd)
 /* So many sends of a byte fill the transmit queue, and more. */
 #define FILLING		1000
 
-/* Sends the pattern in bytes, until no more fits; tells how many did. */
-static inline size_t fill_transmission(int fd)
+/* Sends the pattern in bytes, @most of them, until no more fits; tells how many did. */
+static inline size_t fill_transmission(int fd, size_t most)
 {
 	size_t sent = 0;
 	uint8_t byte;
 
-	while (sent < FILLING) {
+	while (sent < most) {
 		byte = pattern_byte(sent);
 		if (send(fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1)
 			break;

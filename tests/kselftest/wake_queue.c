@@ -87,14 +87,15 @@ static void print_wakeup(const char *line, void *argument)
 
 static void count_lock(const char *line, void *argument)
 {
-	*(int *)argument += strstr(line, " < rt_mutex_") || strstr(line, " < wake_up_q < ");
+	*(int *)argument += strstr(line, " < rt_mutex_") || strstr(line, " < wake_up_q < ") ||
+			    strstr(line, " < wake_page_function < ");
 }
 
 /*
  * How often they were woken since; -1 if that cannot be said. Tells more if not @wanted times.
  * Not counted is who sleeps for a lock: of the kernel where that is an RT kernel, and of its
  * own process once the call is over, as a thread that ends while pthread_kill() sends to it
- * does, or while another maps memory.
+ * does, or while another maps memory; or for a page of its program that another one maps.
  */
 static int woken(struct tracing *tracing, int wanted)
 {

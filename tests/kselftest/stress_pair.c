@@ -178,6 +178,18 @@ static void scene_pair(uint64_t seed)
 		   &sides[1 - plan.cutter].outcome);
 }
 
+/*
+ * Leaves the calling process, a child, no socket but @fd. Those of other scenes would
+ * stay open as long as it lives, and two children would each wait for a close that the
+ * other one holds up.
+ */
+static void keep_only(int fd)
+{
+	if (fd > STDERR_FILENO + 1)
+		close_range(STDERR_FILENO + 1, fd - 1, 0);
+	close_range(fd + 1, ~0U, 0);
+}
+
 /* One end is another process, which may be killed. */
 static void scene_fork(uint64_t seed)
 {
@@ -199,7 +211,7 @@ static void scene_fork(uint64_t seed)
 		return;
 	child = spawn_process();
 	if (!child) {
-		close(fds[0]);
+		keep_only(fds[1]);
 		watch_enter(seed, "fork");
 		end_run(&plan, 1, fds[1], NULL);
 		watch_leave();

@@ -64,8 +64,7 @@ FIXTURE_VARIANT_ADD(waitall, 1m_from_4k)
 
 FIXTURE_SETUP(waitall)
 {
-	self->data = malloc(variant->len);
-	memset(self->data, 0, variant->len);
+	self->data = malloc_resident(variant->len);
 	self->fd = -1;
 }
 

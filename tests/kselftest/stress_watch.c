@@ -343,13 +343,11 @@ uint8_t *buffer_get(void)
 		if (buffer)
 			return buffer;
 	}
-	buffer = malloc(BUFFER_SIZE);
+	buffer = malloc_resident(BUFFER_SIZE);
 	if (!buffer) {
 		fprintf(stderr, "no memory; give fewer --threads\n");
 		_exit(2);
 	}
-	/* Its pages are there by then: to wait for one counts as a switch. */
-	memset(buffer, 0, BUFFER_SIZE);
 	return buffer;
 }
 

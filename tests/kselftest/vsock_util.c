@@ -487,6 +487,15 @@ long voluntary_ctxt_switches(int tid)
 	return switches;
 }
 
+void *malloc_resident(size_t len)
+{
+	void *data = malloc(len);
+
+	if (data)
+		explicit_bzero(data, len);
+	return data;
+}
+
 int vsock_wakeups(int fd, struct rvsock_wakeups *wakeups)
 {
 	socklen_t len = sizeof(*wakeups);

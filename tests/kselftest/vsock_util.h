@@ -166,6 +166,13 @@ long voluntary_switches(void);
 /* The same, by the thread's own file in /proc. */
 long voluntary_ctxt_switches(int tid);
 
+/*
+ * As malloc(), but all zero and with its pages there, for what is to be compared with
+ * such counts: who waits for a page sleeps. (Of malloc() and memset() the compiler makes
+ * calloc(), which touches no page of new memory.)
+ */
+void *malloc_resident(size_t len);
+
 /* How often calls on @fd slept and were woken, and why. */
 int vsock_wakeups(int fd, struct rvsock_wakeups *wakeups);
 /* All reasons together. */

@@ -35,8 +35,7 @@ FIXTURE_VARIANT_ADD(buffers, 256k_here_1m_there)
 
 FIXTURE_SETUP(buffers)
 {
-	self->data = malloc(TOTAL);
-	memset(self->data, 0, TOTAL);
+	self->data = malloc_resident(TOTAL);
 	self->fd = vsock_stream(0);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, set_buffer(self->fd, SO_VM_SOCKETS_BUFFER_MAX_SIZE,

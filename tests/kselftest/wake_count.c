@@ -9,6 +9,7 @@
 #include "vsock_harness.h"
 
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -139,8 +140,7 @@ FIXTURE_VARIANT_ADD(waitall, 1m_from_8k)
 
 FIXTURE_SETUP(waitall)
 {
-	self->data = malloc(variant->len);
-	memset(self->data, 0, variant->len);
+	self->data = malloc_resident(variant->len);
 	self->fd = -1;
 	ASSERT_TRUE(trace_self(&self->tracing));
 }
@@ -276,6 +276,26 @@ TEST(switches_in_proc)
 		second = voluntary_switches();
 	} while (first != second);
 	EXPECT_EQ(first, proc);
+}
+
+static long page_faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_THREAD, &usage);
+	return usage.ru_minflt;
+}
+
+/* Nobody sleeps for a page of what is received into. */
+TEST(pages_are_there)
+{
+	uint8_t *data = malloc_resident(MIB(1));
+	long before = page_faults();
+
+	ASSERT_NE(NULL, data);
+	explicit_bzero(data, MIB(1));
+	EXPECT_EQ(before, page_faults());
+	free(data);
 }
 
 FIXTURE(echo)

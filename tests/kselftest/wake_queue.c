@@ -85,7 +85,7 @@ static void print_wakeup(const char *line, void *argument)
 	printf("# %s\n", line);
 }
 
-static void count_lock(const char *line, void *argument)
+static void count_other(const char *line, void *argument)
 {
 	*(int *)argument += strstr(line, " < rt_mutex_") || strstr(line, " < wake_up_q < ") ||
 			    strstr(line, " < wake_page_function < ");
@@ -99,13 +99,13 @@ static void count_lock(const char *line, void *argument)
  */
 static int woken(struct tracing *tracing, int wanted)
 {
-	int locks = 0;
+	int others = 0;
 	int count = tracing_stop(tracing) ?
 		    tracing_each(tracing, "sched_wakeup", NULL, NULL) : -1;
 
 	/* The end of a wake-up may be an interrupt's, so the beginning tells whose it is. */
-	tracing_each(tracing, "sched_waking", count_lock, &locks);
-	count -= locks;
+	tracing_each(tracing, "sched_waking", count_other, &others);
+	count -= others;
 	if (count != wanted) {
 		tracing_each(tracing, "sched_waking", print_wakeup, NULL);
 		tracing_each(tracing, "sched_wakeup", print_wakeup, NULL);
@@ -141,10 +141,8 @@ FIXTURE_TEARDOWN(pair)
 		self->callers[__i] = (struct caller) {			\
 			.fd = self->fds[0], .call = call_recv,		\
 			.flags = MSG_WAITALL, .len = (_needs)[__i],	\
-			.data = malloc((_needs)[__i]),			\
+			.data = malloc_resident((_needs)[__i]),		\
 		};							\
-		/* Nobody is to sleep for a page of its memory. */	\
-		memset(self->callers[__i].data, 0xff, (_needs)[__i]);	\
 		ASSERT_TRUE(caller_start(&self->callers[__i]));		\
 		ASSERT_FALSE(caller_is_done(&self->callers[__i]));	\
 	}								\
@@ -263,9 +261,8 @@ TEST_F(pair, peeking_reader_leaves)
 TEST_F(pair, senders)
 {
 	size_t window = DEFAULT_BUFFER, len = 1000;
-	uint8_t *all = malloc(window + WAITERS * len);
+	uint8_t *all = malloc_resident(window + WAITERS * len);
 
-	memset(all, 0, window);
 	ASSERT_EQ((ssize_t)window, send(self->fds[1], all, window, MSG_DONTWAIT));
 	for (int i = 0; i < WAITERS; i++) {
 		self->callers[i] = (struct caller) {
@@ -295,10 +292,9 @@ TEST_F(pair, senders)
 TEST_F(pair, sender_that_takes_all)
 {
 	size_t window = DEFAULT_BUFFER;
-	uint8_t *all = malloc(3 * window);
+	uint8_t *all = malloc_resident(3 * window);
 	long asleep;
 
-	memset(all, 0, 3 * window);
 	ASSERT_EQ((ssize_t)window, send(self->fds[1], all, window, MSG_DONTWAIT));
 	for (int i = 0; i < 2; i++) {
 		self->callers[i] = (struct caller) {

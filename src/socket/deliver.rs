@@ -125,9 +125,13 @@ impl Receiver for Context {
         payload: &mut Incoming<'_>,
     ) -> Delivery {
         payload.set_arrival(to.arrival());
-        let header = || Header {
-            credit: from.shared().credit(),
-            ..header()
+        // Credit is looked up when the header is made, since that publishes what the header tells.
+        let header = || {
+            let header = header();
+            Header {
+                credit: from.shared().credit(),
+                ..header
+            }
         };
         let (dropped, header, connected) = match to.lock_bh() {
             Bh::Free(mut state) => {

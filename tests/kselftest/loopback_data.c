@@ -633,6 +633,24 @@ static void read_unread(struct __test_metadata *_metadata, const int fds[2])
 	ASSERT_EQ('y', c);
 }
 
+/* Such a packet, too, tells its receiver of all that its sender has read. */
+TEST_F(gathered, tells_what_was_read)
+{
+	enum { LEN = 1024 };
+	uint8_t data[LEN];
+
+	pattern_fill(data, LEN, 0);
+	leave_unread(_metadata, self->fds);
+	for (size_t sent = 0; sent < DEFAULT_BUFFER; sent += LEN)
+		ASSERT_EQ(LEN, send(self->fds[1], data, LEN, MSG_DONTWAIT));
+	/* So little is not worth a packet of its own. */
+	ASSERT_EQ(LEN, recv(self->fds[0], data, LEN, MSG_DONTWAIT));
+	EXPECT_EQ(0, poll_for(self->fds[1], POLLOUT, SETTLE_MS));
+	ASSERT_EQ(1, send(self->fds[0], "z", 1, MSG_DONTWAIT));
+	EXPECT_EQ(POLLOUT, poll_for(self->fds[1], POLLOUT, 0));
+	EXPECT_EQ(LEN, send(self->fds[1], data, LEN, MSG_DONTWAIT));
+}
+
 /* What would have to be brought in first is sent all the same. */
 TEST_F(gathered, memory_that_was_not_touched)
 {

@@ -34,7 +34,6 @@ static bool trace_callers(struct tracing *tracing, const struct caller *callers,
 			     filter_for(filter, "prev_pid", callers, count)) &&
 	       tracing_event(tracing, "sched/sched_waking", "%s",
 			     filter_for(filter, "pid", callers, count)) &&
-	       tracing_event(tracing, "sched/sched_wakeup", "%s", filter) &&
 	       tracing_start(tracing);
 }
 
@@ -85,31 +84,35 @@ static void print_wakeup(const char *line, void *argument)
 	printf("# %s\n", line);
 }
 
-static void count_other(const char *line, void *argument)
+/*
+ * Counts a wake-up of a call: by the module, which its mangled name tells, where the call
+ * sleeps there; by epoll; or by a signal. The same thread also sleeps for locks and pages,
+ * of the kernel and of its process, in its call or when that is over.
+ */
+static void count_woken(const char *line, void *argument)
 {
-	*(int *)argument += strstr(line, " < rt_mutex_") || strstr(line, " < wake_up_q < ") ||
-			    strstr(line, " < wake_page_function < ");
+	static const char *const by[] = {
+		"6rvsock3net4wait7wake_up", " < ep_autoremove_wake_function < ",
+		" < __send_signal_locked < ",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(by); i++)
+		*(int *)argument += !!strstr(line, by[i]);
 }
 
 /*
  * How often they were woken since; -1 if that cannot be said. Tells more if not @wanted times.
- * Not counted is who sleeps for a lock: of the kernel where that is an RT kernel, and of its
- * own process once the call is over, as a thread that ends while pthread_kill() sends to it
- * does, or while another maps memory; or for a page of its program that another one maps.
+ * The beginning of a wake-up tells whose it is; its end may be an interrupt's.
  */
 static int woken(struct tracing *tracing, int wanted)
 {
-	int others = 0;
-	int count = tracing_stop(tracing) ?
-		    tracing_each(tracing, "sched_wakeup", NULL, NULL) : -1;
+	int count = 0;
 
-	/* The end of a wake-up may be an interrupt's, so the beginning tells whose it is. */
-	tracing_each(tracing, "sched_waking", count_other, &others);
-	count -= others;
-	if (count != wanted) {
+	if (!tracing_stop(tracing) ||
+	    tracing_each(tracing, "sched_waking", count_woken, &count) < 0)
+		count = -1;
+	if (count != wanted)
 		tracing_each(tracing, "sched_waking", print_wakeup, NULL);
-		tracing_each(tracing, "sched_wakeup", print_wakeup, NULL);
-	}
 	tracing_close(tracing);
 	return count;
 }

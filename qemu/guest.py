@@ -311,10 +311,13 @@ class Run:
             (self.logs / name).touch()
         start = time.monotonic()
         timed_out, begun, come = False, False, ""
-        health = emulator.Emulator(sockets / "monitor.sock")
+        inner_log = None
         start_limit = START_SECONDS * self._kernel.patience
         if self._topology.get("nested"):
+            inner_log = self.logs / "host-results.log"
+            inner_log.touch()
             start_limit += START_SECONDS
+        health = emulator.Emulator(sockets / "monitor.sock", inner_log)
         with open(self.logs / "qemu.log", "wb") as log, \
                 open(self.logs / "results.log", errors="replace") as results:
             _check_memory(command, 2 if self._siblings else 1)

@@ -211,6 +211,10 @@ def cases(directory):
     yield "emulator.nothing_in_service", emulator.in_service(LAPIC) == ""
     yield "emulator.lost_end", emulator.in_service(LOST_LAPIC) == "236"
 
+    failure = "KVM internal error. Suberror: 3"
+    yield "emulator.failed_kvm", emulator.failed_kvm(f"begin\r\n{failure}\r\nextra\r\n") == failure
+    yield "emulator.kvm_at_work", emulator.failed_kvm(f"begin\nsaid: {failure}\n") is None
+
     yield "emulator.aborted", emulator.crashed(-6)
     yield "emulator.killed", not emulator.crashed(-9)
     yield "emulator.refused", not emulator.crashed(1)

@@ -183,19 +183,22 @@ impl Link {
         }
     }
 
-    /// Takes out the packets that are pending until the lock is given up.
+    /// Takes out the packets that are pending until the lock is given up, if there are any.
     pub(super) fn take_pending(&mut self, sock: &Sock<Vsock>) -> Option<Outgoing<Context>> {
         let Carrier::Loopback(place) = &mut self.carrier else {
             return None;
         };
         let loopback = place.as_mut()?;
-        let credit = self.wire.announce();
-        sock.shared().publish_credit(credit);
-        let outgoing = loopback.take_pending(self.wire.flow(), self.wire.kind(), credit);
+        // Another one may have taken them. What no packet tells is not to count as told.
+        let outgoing = loopback.has_pending().then(|| {
+            let credit = self.wire.announce();
+            sock.shared().publish_credit(credit);
+            loopback.take_pending(self.wire.flow(), self.wire.kind(), credit)
+        });
         if self.ended {
             *place = None;
         }
-        Some(outgoing)
+        outgoing
     }
 
     /// Whether packets are pending until the lock is given up.

@@ -10,7 +10,7 @@ timers have stopped for good, and sooner or later whatever waits for one of them
 A failed KVM was seen in a guest in a guest, once in some hundreds of boots: the emulated processor
 ended a run of the inner guest in a way that a processor does not ("KVM internal error. Suberror: 3",
 an exit for a page of a device while an event was delivered). The QEMU in there stops the inner guest
-then, and waits.
+then, and waits. And once the outer guest stood still as a whole (`nested.stands_still`).
 """
 
 import re
@@ -68,6 +68,15 @@ def failed_kvm(said):
     """What QEMU said of a failure of the KVM that it runs on, if it did."""
     found = _FAILED_KVM.search(said)
     return found[0].strip() if found else None
+
+
+def registers(path):
+    """All that QEMU, by its monitor at `path`, tells of the processors' registers."""
+    try:
+        with qmp.Qmp(path) as control:
+            return "\n".join(_told(control, line) for line in ("info registers -a", "info lapic"))
+    except (qmp.QmpFailed, OSError, ValueError) as error:
+        return f"QEMU does not tell its registers: {error}\n"
 
 
 class Emulator:

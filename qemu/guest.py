@@ -283,7 +283,7 @@ class Run:
             image = self._pack(sockets, limit)
             # Where the guest that is started here is the host of the one under
             # test, its logs are the host's, and it watches over the other's time.
-            outer = "host-" if self._topology.get("nested") else ""
+            outer = self._outer()
             with host.Host(self._topology, sockets, self.logs) as side, \
                     self._sibling(side, sockets):
                 command = _command(self._topology, image, self._kernel, self._arguments)
@@ -294,15 +294,25 @@ class Run:
                     return self._watch(command, sockets, limit, obey, watch)
                 outcome = self._watch(command + nested.serial_lines(self.logs), sockets,
                                       limit + nested.BOOT_SECONDS, watch)
+        if outcome.timed_out and nested.stands_still(self.logs):
+            raise EmulatorFailed("the outer guest, which should have ended the inner one, stands still")
         try:
             outcome.timed_out |= nested.check(self.logs)
         except nested.NestedFailed as error:
             raise GuestFailed(str(error)) from error
         return outcome
 
+    def _outer(self):
+        """What the names of a guest's logs and sockets begin with that is started here as the host
+        of the one under test."""
+        return "host-" if self._topology.get("nested") else ""
+
     def _dump(self, sockets):
-        """What the tasks of the kernels are at that hang, or make another one hang."""
-        _dump(sockets)
+        """What the processors and the tasks of the kernels are at that hang, or make another one
+        hang."""
+        (self.logs / "registers.log").write_text(
+            emulator.registers(sockets / f"{self._outer()}monitor.sock"))
+        _dump(sockets, self._outer())
         if self._siblings:
             _dump(sockets, "sibling-")
 
@@ -317,7 +327,7 @@ class Run:
             inner_log = self.logs / "host-results.log"
             inner_log.touch()
             start_limit += START_SECONDS
-        health = emulator.Emulator(sockets / "monitor.sock", inner_log)
+        health = emulator.Emulator(sockets / f"{self._outer()}monitor.sock", inner_log)
         with open(self.logs / "qemu.log", "wb") as log, \
                 open(self.logs / "results.log", errors="replace") as results:
             _check_memory(command, 2 if self._siblings else 1)

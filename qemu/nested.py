@@ -70,6 +70,14 @@ def serial_lines(logs):
     return arguments
 
 
+def stands_still(logs):
+    """Whether the outer guest neither saw the inner one end nor ended it when its time was over. It
+    is the distribution's kernel, which the inner guest cannot stop."""
+    told = results.parse((logs / "host-results.log").read_text(errors="replace"))
+    runs = told.programs.get("guest")
+    return runs is not None and runs.status is None and not runs.timed_out
+
+
 def check(logs):
     """Whether the inner guest's time ran out, from what the outer guest told;
     writes down what its services counted.

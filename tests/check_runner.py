@@ -13,6 +13,7 @@ import behaviour  # noqa: E402
 import emulator  # noqa: E402
 import guest  # noqa: E402
 import kernels  # noqa: E402
+import nested  # noqa: E402
 import path_lengths  # noqa: E402
 import results  # noqa: E402
 import run_detectors  # noqa: E402
@@ -214,6 +215,12 @@ def cases(directory):
     failure = "KVM internal error. Suberror: 3"
     yield "emulator.failed_kvm", emulator.failed_kvm(f"begin\r\n{failure}\r\nextra\r\n") == failure
     yield "emulator.kvm_at_work", emulator.failed_kvm(f"begin\nsaid: {failure}\n") is None
+
+    begun = "##rvsock begin guest 6.34\n"
+    for name, more, still in (("hangs", "", True), ("in_time", "##rvsock timeout guest\n", False),
+                              ("ends", "##rvsock end guest 9.1 0\n", False)):
+        (directory / "host-results.log").write_text(begun + more)
+        yield f"nested.{name}", nested.stands_still(directory) == still
 
     yield "emulator.aborted", emulator.crashed(-6)
     yield "emulator.killed", not emulator.crashed(-9)

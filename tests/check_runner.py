@@ -73,6 +73,12 @@ REGISTERS = "".join(
 LAPIC = "ESR\t 0x00000000\r\nISR\t (none)\r\nIRR\t 36 236 \r\n"
 LOST_LAPIC = LAPIC.replace("(none)", "236 ")
 
+# As a processor had it that slept with interrupts allowed, and did not wake.
+REQUESTED_LAPIC = """ISR\t (none)
+IRR\t 236 \n
+APR 0x00 TPR 0x10 DFR 0x0f LDR 0x00 PPR 0x10
+"""
+
 # What paths were counted with, and how long they were; and with another kernel, on which all of
 # them are a tenth longer.
 TOOLS = {"kernel": "7.2.12", "rustc": "1.85.1", "gcc": "14.2.0", "qemu": "10.0.13"}
@@ -211,6 +217,10 @@ def cases(directory):
     yield "emulator.sleepers_as_qemu_says_it", [*emulator.sleepers(REGISTERS)] == [1]
     yield "emulator.nothing_in_service", emulator.in_service(LAPIC) == ""
     yield "emulator.lost_end", emulator.in_service(LOST_LAPIC) == "236"
+    yield "emulator.nothing_lost", emulator.lost_vectors(LAPIC) == ""
+    yield "emulator.lost_request", emulator.lost_vectors(REQUESTED_LAPIC) == "236 requested"
+    masked = REQUESTED_LAPIC.replace("PPR 0x10", "PPR 0xe0")
+    yield "emulator.request_below_the_priority", emulator.lost_vectors(masked) == ""
 
     failure = "KVM internal error. Suberror: 3"
     yield "emulator.failed_kvm", emulator.failed_kvm(f"begin\r\n{failure}\r\nextra\r\n") == failure

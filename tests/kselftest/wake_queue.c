@@ -144,7 +144,7 @@ FIXTURE_TEARDOWN(pair)
 		self->callers[__i] = (struct caller) {			\
 			.fd = self->fds[0], .call = call_recv,		\
 			.flags = MSG_WAITALL, .len = (_needs)[__i],	\
-			.data = malloc_resident((_needs)[__i]),		\
+			.data = malloc((_needs)[__i]),			\
 		};							\
 		ASSERT_TRUE(caller_start(&self->callers[__i]));		\
 		ASSERT_FALSE(caller_is_done(&self->callers[__i]));	\

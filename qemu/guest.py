@@ -49,6 +49,10 @@ ON_PURPOSE = "rvsock-test: faults on purpose"
 # begins; one that runs in another guest has as long after that.
 START_SECONDS = 120
 
+# So long (seconds, times the kernel's patience) a guest may tell nothing after its kernel has
+# reported a fault: that may have been its last word, and a plan's limit can be hours.
+SILENT_SECONDS = 120
+
 # What QEMU takes beside the guest's memory, in MiB.
 QEMU_MEMORY = 200
 
@@ -119,6 +123,28 @@ class Outcome:
         text = path.read_text(errors="replace") if path.exists() else ""
         before, _, after = text.partition(ON_PURPOSE)
         return before, after
+
+
+class Silence:
+    """Whether a guest that writes its logs into a directory has stopped after a fault: it has told
+    nothing for so many seconds, and its kernel's log has one."""
+
+    def __init__(self, logs, limit):
+        self._outcome = Outcome(logs, timed_out=False, status=0, seconds=0)
+        self._limit = limit
+        self._since = time.monotonic()
+
+    def broken(self):
+        """It has told something."""
+        self._since = time.monotonic()
+
+    def is_final(self):
+        """Whether it has stopped."""
+        if time.monotonic() - self._since <= self._limit:
+            return False
+        # If it has not, the next look at the logs is not to come at once.
+        self.broken()
+        return bool(self._outcome.faults())
 
 
 def pack(path, scripts, kernel, topology, more=lambda archive: None):
@@ -294,7 +320,7 @@ class Run:
                     return self._watch(command, sockets, limit, obey, watch)
                 outcome = self._watch(command + nested.serial_lines(self.logs), sockets,
                                       limit + nested.BOOT_SECONDS, watch)
-        if outcome.timed_out and nested.stands_still(self.logs):
+        if outcome.timed_out and not outcome.faults() and nested.stands_still(self.logs):
             raise EmulatorFailed("the outer guest, which should have ended the inner one, stands still")
         try:
             outcome.timed_out |= nested.check(self.logs)
@@ -328,6 +354,7 @@ class Run:
             inner_log.touch()
             start_limit += START_SECONDS
         health = emulator.Emulator(sockets / f"{self._outer()}monitor.sock", inner_log)
+        silence = Silence(self.logs, SILENT_SECONDS * self._kernel.patience)
         with open(self.logs / "qemu.log", "wb") as log, \
                 open(self.logs / "results.log", errors="replace") as results:
             _check_memory(command, 2 if self._siblings else 1)
@@ -340,14 +367,16 @@ class Run:
                         pass
                     come += results.read()
                     whole, newline, come = come.rpartition("\n")
-                    begun = begun or bool(newline)
+                    if newline:
+                        begun = True
+                        silence.broken()
                     for watch in watchers:
                         watch(whole + newline)
                     if qemu.returncode is not None:
                         break
                     if lost := health.look():
                         raise EmulatorFailed(lost)
-                    if time.monotonic() - start > limit:
+                    if time.monotonic() - start > limit or silence.is_final():
                         timed_out = True
                         self._dump(sockets)
                         break

@@ -232,6 +232,13 @@ def cases(directory):
         (directory / "host-results.log").write_text(begun + more)
         yield f"nested.{name}", nested.stands_still(directory) == still
 
+    for log in ("console.log", "host-console.log", "sibling-console.log"):
+        (directory / log).write_text("[    1.0] rvsock: family 18 registered\n")
+    yield "silence.without_a_fault", not guest.Silence(directory, -1).is_final()
+    (directory / "console.log").write_text("[  761.7] BUG: spinlock recursion on CPU#0, recv/633\n")
+    yield "silence.after_a_fault", guest.Silence(directory, -1).is_final()
+    yield "silence.not_long_enough", not guest.Silence(directory, 3600).is_final()
+
     yield "emulator.aborted", emulator.crashed(-6)
     yield "emulator.killed", not emulator.crashed(-9)
     yield "emulator.refused", not emulator.crashed(1)

@@ -244,7 +244,7 @@ def run_topology(topology, suites, cases, booted):
     for mistake in outcome.mistakes():
         kernel.fail(mistake)
     kernel.check(told.completed and not outcome.timed_out,
-                 f"the guest did not end its plan within {limit:.0f} s"
+                 f"the guest had not ended its plan after {outcome.seconds:.0f} s"
                  if outcome.timed_out else "the guest ended before its plan did")
     if booted.debug:
         run_detectors.judge(kernel, outcome, told, groups)

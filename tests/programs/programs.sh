@@ -14,11 +14,12 @@
 kib=10240
 # Seconds that a program may take.
 limit=$((60 * ${RVSOCK_PATIENCE:-1}))
+# Seconds of them that a client tries, since nobody says when the other end listens.
+until_it_listens=$((50 * ${RVSOCK_PATIENCE:-1}))
 
-# try COMMAND...: again and again while it fails, for some seconds: nobody says when
-# the other end listens.
+# try COMMAND...: again and again while it fails, until the other end listens.
 try() {
-	tries=40
+	tries=$((4 * until_it_listens))
 	until "$@"; do
 		tries=$((tries - 1))
 		[ $tries -gt 0 ] || return 1
@@ -40,7 +41,10 @@ socat_end() {
 	# The first end of a file ends one direction only, and not the other one after it.
 	case $role in
 	server) within_limit socat -t $limit - VSOCK-LISTEN:"$port" ;;
-	client) within_limit socat -t $limit - VSOCK-CONNECT:"$cid:$port",retry=100,interval=0.1 ;;
+	client)
+		within_limit socat -t $limit - \
+			VSOCK-CONNECT:"$cid:$port",retry=$((10 * until_it_listens)),interval=0.1
+		;;
 	esac <"$mine" >"$theirs"
 }
 

@@ -12,12 +12,15 @@ use tokio::{
 };
 use tokio_vsock::{VsockAddr, VsockListener, VsockStream, VMADDR_CID_ANY};
 
-/// How often a client tries until somebody listens, 0.1 s apart.
+/// How often a client tries until somebody listens, 0.1 s apart. On a slow kernel `RVSOCK_PATIENCE` says
+/// how many times as often.
 const TRIES: u32 = 500;
 
 /// A connection, as soon as somebody listens.
 async fn connected(address: VsockAddr) -> io::Result<VsockStream> {
-    for _ in 1..TRIES {
+    let patience = env::var("RVSOCK_PATIENCE").map_or(Ok(1), |text| text.parse());
+    let tries = patience.map_err(io::Error::other)? * TRIES;
+    for _ in 1..tries {
         match VsockStream::connect(address).await {
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
             done => return done,

@@ -43,8 +43,8 @@ use kernel::prelude::*;
 ///
 /// `ENOTCONN`; `EISCONN` with an address on a connected socket, `EOPNOTSUPP` on another one; `EPIPE`,
 /// with `SIGPIPE`, when one of the ends has shut down, and before it once `ECONNRESET` when the
-/// connection did not end in order; `EAGAIN`, `EINTR`, `EFAULT`, `ENOMEM` if no byte was sent. With `MSG_ZEROCOPY`, `ENOMEM` if the caller can lend no more, or not
-/// this memory: then no byte was sent.
+/// connection did not end in order; `EAGAIN`, `EINTR`, `EFAULT`, `ENOMEM` if no byte was sent. With
+/// `MSG_ZEROCOPY`, `ENOMEM` if the caller can lend no more, or not this memory: then no byte was sent.
 pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize) -> Result<usize> {
     let flags = message.flags();
     let mut timeout = sock.send_timeout(flags.contains(MsgFlags::DONTWAIT));

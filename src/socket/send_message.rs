@@ -70,9 +70,10 @@ struct Outgoing {
 /// # Errors
 ///
 /// `ENOTCONN`; `EISCONN` with an address on a connected socket, `EOPNOTSUPP` on another one;
-/// `EMSGSIZE` for a message that is larger than the buffer of one of the ends; `EPIPE` when one of the ends has shut down, without a signal, as in vsock and AF_UNIX, and before
-/// it once `ECONNRESET` when the connection did not end in order; `EAGAIN`, `EINTR`, `EFAULT`,
-/// `ENOMEM`. Whatever fails, nothing was sent, and nothing is read of the message.
+/// `EMSGSIZE` for a message that is larger than the buffer of one of the ends; `EPIPE` when one of
+/// the ends has shut down, without a signal, as in vsock and AF_UNIX, and before it once `ECONNRESET`
+/// when the connection did not end in order; `EAGAIN`, `EINTR`, `EFAULT`, `ENOMEM`. Whatever fails,
+/// nothing was sent, and nothing is read of the message.
 pub(super) fn send(sock: &Sock<Vsock>, message: &mut SendMessage<'_>, len: usize) -> Result<usize> {
     let mut state = sock.lock();
     if let Err(error) = send_whole(sock, &mut state, message, len) {

@@ -116,6 +116,8 @@ void wrong(enum verdict verdict, const char *format, ...)
 /* A call ended with an errno that nothing explains. */
 void unexpected(const char *call, int error);
 long wrongs(enum verdict verdict);
+/* In words, the first thing that was wrong; empty if nothing was. */
+const char *first_complaint(enum verdict verdict);
 
 /* A buffer of BUFFER_SIZE bytes. */
 #define BUFFER_SIZE	KIB(400)

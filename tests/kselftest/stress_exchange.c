@@ -12,6 +12,7 @@
 #include "stress.h"
 #include <errno.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* Exchanges of a conversation. */
@@ -195,8 +196,17 @@ static void give(struct side *side, size_t len)
 	}
 }
 
+/* Pages that this thread wanted and that were not mapped: those it may sleep for, too. */
+static long page_faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_THREAD, &usage);
+	return usage.ru_minflt + usage.ru_majflt;
+}
+
 /* What the kernel counted of this thread, beside what the socket counted. */
-static void compare(const struct side *side, long switches)
+static void compare(const struct side *side, long switches, long faults)
 {
 	struct rvsock_wakeups wakeups;
 	long counted;
@@ -208,8 +218,9 @@ static void compare(const struct side *side, long switches)
 	count(TOTAL_WOKEN, counted);
 	if (switches - side->elsewhere != counted) {
 		count(TOTAL_DIFFERENT, 1);
-		wrong(VERDICT_ERRORS, "the socket counted %ld wake-ups, the kernel %ld",
-		      counted, switches - side->elsewhere);
+		wrong(VERDICT_ERRORS, "the socket counted %u wake-ups of recv and %u of send, the kernel %ld; page faults: %ld",
+		      wakeups_sum(wakeups.receive), wakeups_sum(wakeups.send),
+		      switches - side->elsewhere, faults);
 	}
 	count(TOTAL_STALLED, wakeups.receive[RVSOCK_WAKE_STALLED]);
 	if (!side->echoed && wakeups.receive[RVSOCK_WAKE_STALLED])
@@ -219,10 +230,11 @@ static void compare(const struct side *side, long switches)
 static void run_side(struct side *side)
 {
 	bool pester = chance(&side->state, 50);
-	long switches;
+	long switches, faults;
 
 	side->buffer = buffer_get();
 	watch_pester(pester);
+	faults = page_faults();
 	switches = voluntary_switches();
 	for (unsigned int i = 0; i < EXCHANGES && !side->failed; i++) {
 		if (side->role)
@@ -236,7 +248,8 @@ static void run_side(struct side *side)
 		take(side, size_of(side, i, side->echoed ? 0 : 1));
 		count(TOTAL_EXCHANGES, 1);
 	}
-	compare(side, voluntary_switches() - switches);
+	switches = voluntary_switches() - switches;
+	compare(side, switches, page_faults() - faults);
 	watch_pester(false);
 	if (side->failed)
 		shutdown(side->fd, SHUT_RDWR);

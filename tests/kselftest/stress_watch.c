@@ -31,6 +31,7 @@
 #define STACK_SIZE	KIB(128)
 /* So many complaints of one kind are printed. */
 #define COMPLAINTS	12
+#define COMPLAINT_SIZE	400
 
 static const char *const call_names[CALLS] = {
 	"none", "socket", "bind", "listen", "connect", "accept", "send", "recv",
@@ -63,6 +64,8 @@ static struct books {
 	atomic_ulong calls[CALLS], errors[CALLS][ERRNOS];
 	atomic_ulong totals[TOTALS];
 	atomic_long wrongs[VERDICTS];
+	/* The first of them in words. */
+	char complaints[VERDICTS][COMPLAINT_SIZE];
 	atomic_int top;
 } *books;
 
@@ -301,14 +304,17 @@ uint64_t counted(enum total total)
 
 void wrong(enum verdict verdict, const char *format, ...)
 {
-	char text[400];
+	long before = books->wrongs[verdict]++;
+	char text[COMPLAINT_SIZE];
 	va_list arguments;
 
-	if (books->wrongs[verdict]++ >= COMPLAINTS)
+	if (before >= COMPLAINTS)
 		return;
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
+	if (!before)
+		memcpy(books->complaints[verdict], text, sizeof(text));
 	if (me)
 		printf("# %s; scene %s, --scene=%#llx\n", text, me->name,
 		       (unsigned long long)me->scene);
@@ -325,6 +331,11 @@ void unexpected(const char *call, int error)
 long wrongs(enum verdict verdict)
 {
 	return books->wrongs[verdict];
+}
+
+const char *first_complaint(enum verdict verdict)
+{
+	return books->complaints[verdict];
 }
 
 /* Buffers are kept, so that a scene does not begin with page faults. */

@@ -359,8 +359,6 @@ class Run:
                 open(self.logs / "results.log", errors="replace") as results:
             _check_memory(command, 2 if self._siblings else 1)
             qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-            if self._outer():
-                nested.hurry(qemu)
             try:
                 while True:
                     try:

@@ -6,7 +6,6 @@ The outer guest is emulated, an AMD processor with virtualisation, so that its
 KVM runs the inner one on a machine that has none.
 """
 
-import os
 import pathlib
 
 import kernels
@@ -69,17 +68,6 @@ def serial_lines(logs):
         arguments += ["-chardev", f"file,id=guest-{name},path={logs}/{name}.log",
                       "-device", f"virtserialport,chardev=guest-{name},nr={number}"]
     return arguments
-
-
-def hurry(qemu):
-    """Has the thread of this QEMU that runs its timers and devices run as soon as it can, before
-    those of the processors. It writes down an interrupt and then asks the processor to look; where
-    the inner guest is entered and left in between, the emulated processor may deliver it twice.
-    Without the right to do so the guest runs as it would have."""
-    try:
-        os.sched_setscheduler(qemu.pid, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
-    except PermissionError:
-        pass
 
 
 def stands_still(logs):

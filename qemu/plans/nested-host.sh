@@ -41,7 +41,9 @@ ask_guest_for_tasks() {
 	done
 }
 
-set -- /usr/bin/qemu-system-x86_64 -accel kvm -cpu host -smp "$guest_processors" \
+# With its end told to KVM in memory an interrupt would be over without an exit, and the emulated
+# processor could deliver it once more until the next one: docs/debugging.md.
+set -- /usr/bin/qemu-system-x86_64 -accel kvm -cpu host,kvm-pv-eoi=off -smp "$guest_processors" \
 	-m "$guest_memory" -nodefaults -display none -no-reboot -kernel /guest/vmlinuz \
 	-initrd /guest/initramfs -append "$guest_arguments" \
 	-device vhost-vsock-pci,guest-cid=3 \

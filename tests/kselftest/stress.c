@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -250,6 +251,24 @@ static int report_verdict(const char *name, int number, enum verdict verdict)
 	return report(name, number, good);
 }
 
+/*
+ * Has all pages there, those of stacks to come as well. Who finds one missing may
+ * sleep until another thread has mapped its own memory, and no socket counts that.
+ */
+static void keep_pages(void)
+{
+	pthread_attr_t attributes;
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, STACK_SIZE);
+	pthread_setattr_default_np(&attributes);
+	pthread_attr_destroy(&attributes);
+	if (mlockall(MCL_CURRENT | MCL_FUTURE)) {
+		perror("mlockall");
+		exit(2);
+	}
+}
+
 static void nothing(int signal)
 {
 	(void)signal;
@@ -280,6 +299,8 @@ int main(int argc, char **argv)
 	       settings.seconds, settings.threads);
 	handle_signals();
 	watch_init();
+	if (settings.strict && scenes == exchange_scenes)
+		keep_pages();
 	end_ms = now_ms() + settings.seconds * 1000L;
 	pthread_create(&watchdog, NULL, watch, NULL);
 

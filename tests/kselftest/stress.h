@@ -124,6 +124,9 @@ const char *first_complaint(enum verdict verdict);
 uint8_t *buffer_get(void);
 void buffer_put(uint8_t *buffer);
 
+/* Of a thread, in bytes. */
+#define STACK_SIZE	KIB(128)
+
 /* ---- stress_data.c ---- */
 
 uint64_t mix(uint64_t value);

@@ -28,7 +28,6 @@
 #define SLOTS		2048
 #define BUFFERS		512
 #define ERRNOS		134
-#define STACK_SIZE	KIB(128)
 /* So many complaints of one kind are printed. */
 #define COMPLAINTS	12
 #define COMPLAINT_SIZE	400

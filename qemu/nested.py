@@ -8,6 +8,7 @@ KVM runs the inner one on a machine that has none.
 
 import pathlib
 
+import host
 import kernels
 import results
 
@@ -54,7 +55,7 @@ def add(archive, image, kernel, topology, limit, interactive):
 def command(image, topology, common):
     """QEMU's command line for the outer guest; `common` is what all guests have."""
     return [
-        "qemu-system-x86_64", *common, "-cpu", "max,+svm",
+        *host.NEWER_QEMU, *common, "-cpu", "max,+svm",
         "-smp", str(PROCESSORS), "-m", str(MEMORY + topology["memory"]),
         "-kernel", str(kernels.STOCK.directory / "vmlinuz"), "-initrd", str(image),
         "-append", kernels.STOCK.arguments,

@@ -53,7 +53,8 @@ def add(archive, image, kernel, topology, limit, interactive):
 
 
 def command(image, topology, common):
-    """QEMU's command line for the outer guest; `common` is what all guests have."""
+    """QEMU's command line for the outer guest; `common` is what all guests have. The older QEMU loses
+    interrupts of a guest in a guest."""
     return [
         *host.NEWER_QEMU, *common, "-cpu", "max,+svm",
         "-smp", str(PROCESSORS), "-m", str(MEMORY + topology["memory"]),

@@ -14,7 +14,8 @@ GUEST_CID = 3
 # The size of a scripted device's queues, that of vhost-device-vsock's.
 QUEUE_SIZE = 128
 
-# The QEMU that can give a guest any vhost-user device, as a command.
+# The QEMU that can give a guest any vhost-user device, and loses no interrupts of a guest in a guest,
+# as a command.
 NEWER_QEMU = ["/opt/usr/bin/qemu-system-x86_64", "-L", "/opt/usr/share/qemu",
               "-L", "/opt/usr/share/seabios"]
 

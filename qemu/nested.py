@@ -53,8 +53,7 @@ def add(archive, image, kernel, topology, limit, interactive):
 
 
 def command(image, topology, common):
-    """QEMU's command line for the outer guest; `common` is what all guests have. The older QEMU loses
-    interrupts of a guest in a guest."""
+    """QEMU's command line for the outer guest; `common` is what all guests have."""
     return [
         *host.NEWER_QEMU, *common, "-cpu", "max,+svm",
         "-smp", str(PROCESSORS), "-m", str(MEMORY + topology["memory"]),

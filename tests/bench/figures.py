@@ -29,12 +29,24 @@ KINDS = {
     "remote_connections": ("Connections to the host", "/s", True),
     "remote_events": ("Events in the guest for each MiB to and from the host, by the size of sends",
                       "/MiB", False),
+    "remote_calls": ("Events in the guest for each round trip of a byte to the host, and for each "
+                     "connection", "", False),
+    "awake_to": ("Throughput to the host, from a processor that never sleeps", "MiB/s", True),
+    "awake_from": ("Throughput from the host, to a processor that never sleeps", "MiB/s", True),
+    "awake_roundtrip": ("Round trip of so many bytes, from a processor that never sleeps", "us",
+                        False),
+    "awake_connections": ("Connections to the host, from a processor that never sleeps", "/s", True),
+    "awake_events": ("Events in that guest for each MiB to and from the host", "/MiB", False),
+    "awake_calls": ("Events in that guest for each round trip of a byte, and for each connection",
+                    "", False),
     "sibling_to": ("Throughput to a sibling, in sends of so many bytes", "MiB/s", True),
     "sibling_from": ("Throughput from a sibling, which writes so many bytes", "MiB/s", True),
     "sibling_roundtrip": ("Round trip of so many bytes to a sibling", "us", False),
     "sibling_connections": ("Connections to a sibling", "/s", True),
     "sibling_events": ("Events in the guest for each MiB to and from a sibling, by the size of sends",
                        "/MiB", False),
+    "sibling_calls": ("Events in the guest for each round trip of a byte to a sibling, and for each "
+                      "connection", "", False),
     "cpus_throughput": ("Throughput over loopback, by the size of sends and the guest's processors",
                         "MiB/s", True),
     "cpus_parallel": ("Throughput of so many connections at once, 4 KiB, by the guest's processors",
@@ -61,9 +73,11 @@ GOALS = [
     Goal("roundtrip/1", "unix", 1.05, False),
     *(Goal(f"connections/{number}", "unix", 0.9, True) for number in (0, 1000, 50000)),
     *(Goal(f"{kind}/{size}", "vsock", 1.0, True)
-      for kind in ("to_host", "from_host") for size in (64, 1024, 4096, 32768)),
-    *(Goal(f"remote_roundtrip/{size}", "vsock", 1.0, False) for size in (1, 4096)),
-    Goal("remote_connections", "vsock", 1.0, True),
+      for kind in ("to_host", "from_host", "awake_to", "awake_from")
+      for size in (64, 1024, 4096, 32768)),
+    *(Goal(f"{kind}/{size}", "vsock", 1.0, False)
+      for kind in ("remote_roundtrip", "awake_roundtrip") for size in (1, 4096)),
+    *(Goal(f"{kind}_connections", "vsock", 1.0, True) for kind in ("remote", "awake")),
     # On a device that takes long chains the driver's own merits show.
     *(Goal(f"{kind}/{size}", "vsock", 1.5 if size in (4096, 65536) else 1.0, True)
       for kind in ("sibling_to", "sibling_from") for size in (64, 1024, 4096, 65536, 524288)),

@@ -21,7 +21,9 @@ struct load {
 /* Another machine, and what the cases are called there. */
 struct other {
 	const char *cid;
-	const char *to, *from, *round_trip, *connections, *events;
+	const char *to, *from, *round_trip, *connections;
+	/* What a MiB takes, and what a call does. */
+	const char *events, *call_events;
 	const struct load *loads;
 	size_t number;
 };
@@ -41,10 +43,13 @@ static const struct load sibling_loads[] = {
 
 static const struct other host = {
 	"2", "to_host", "from_host", "remote_roundtrip", "remote_connections", "remote_events",
-	host_loads, NUMBER_OF(host_loads),
+	"remote_calls", host_loads, NUMBER_OF(host_loads),
+}, awake = {
+	"2", "awake_to", "awake_from", "awake_roundtrip", "awake_connections", "awake_events",
+	"awake_calls", host_loads, NUMBER_OF(host_loads),
 }, sibling = {
 	"4", "sibling_to", "sibling_from", "sibling_roundtrip", "sibling_connections",
-	"sibling_events", sibling_loads, NUMBER_OF(sibling_loads),
+	"sibling_events", "sibling_calls", sibling_loads, NUMBER_OF(sibling_loads),
 };
 
 static double mebibytes_a_second(size_t bytes, int64_t begin)
@@ -107,21 +112,29 @@ static double read_from(const struct family *family, size_t size, size_t bytes)
 	return rate;
 }
 
+/* What each of so many took, named after @kind and @what. */
+static void figure_events(const struct family *family, const char *kind, const char *what,
+			  const struct events *events, double number)
+{
+	for (int event = 0; event < EVENTS; event++)
+		if (events->counts[event] >= 0)
+			figure(family, events->counts[event] / number, "%s/%s/%s", kind,
+			       event_name(event), what);
+}
+
 /* Counting costs time, so it has a run of its own. */
 static void count_events(const struct family *family, const struct other *other,
 			 const char *direction, const struct load *load,
 			 double (*transfer)(const struct family *, size_t, size_t))
 {
 	struct events events;
+	char what[32];
 
+	snprintf(what, sizeof(what), "%s/%zu", direction, load->size);
 	events_begin_all(&events);
 	transfer(family, load->size, load->bytes);
 	events_end(&events);
-	for (int event = 0; event < EVENTS; event++)
-		if (events.counts[event] >= 0)
-			figure(family, (double)events.counts[event] * MIB(1) / load->bytes,
-			       "%s/%s/%s/%zu", other->events, event_name(event), direction,
-			       load->size);
+	figure_events(family, other->events, what, &events, (double)load->bytes / MIB(1));
 }
 
 static void measure_load(const struct family *family, const struct other *other,
@@ -136,9 +149,11 @@ static void measure_load(const struct family *family, const struct other *other,
 	count_events(family, other, "from", load, read_from);
 }
 
-static double exchanges(const struct family *family, size_t size)
+enum { EXCHANGES = 300, CONNECTIONS = 200 };
+
+/* Returns microseconds of a round trip. What they take is counted, unless @events is NULL. */
+static double exchanges(const struct family *family, size_t size, struct events *events)
 {
-	enum { TIMES = 300 };
 	int fd = vsock_connected(PORT_ECHO);
 	void *data = calloc(1, size);
 	int64_t begin = 0;
@@ -146,30 +161,37 @@ static double exchanges(const struct family *family, size_t size)
 
 	if (fd < 0 || !data)
 		die(family, "the echo");
-	for (int i = -TIMES / 10; i < TIMES; i++) {
+	for (int i = -EXCHANGES / 10; i < EXCHANGES; i++) {
 		if (!i) {
+			if (events)
+				events_begin_all(events);
 			mark_begin();
 			begin = now();
 		}
 		if (send_all(fd, data, size) || recv_all(fd, data, size))
 			die(family, "an echo");
 	}
-	took = (double)(now() - begin) / TIMES / 1000;
+	took = (double)(now() - begin) / EXCHANGES / 1000;
 	mark_end();
-	counted(TIMES);
+	if (events)
+		events_end(events);
+	counted(EXCHANGES);
 	close(fd);
 	free(data);
 	return took;
 }
 
-static double connections_a_second(const struct family *family)
+/* The same for connections. */
+static double connections_a_second(const struct family *family, struct events *events)
 {
-	enum { TIMES = 200 };
-	int64_t begin = now();
+	int64_t begin;
 	double took;
 
+	if (events)
+		events_begin_all(events);
 	mark_begin();
-	for (int i = 0; i < TIMES; i++) {
+	begin = now();
+	for (int i = 0; i < CONNECTIONS; i++) {
 		int fd = vsock_connected(PORT_ECHO);
 
 		if (fd < 0)
@@ -178,8 +200,29 @@ static double connections_a_second(const struct family *family)
 	}
 	took = now() - begin;
 	mark_end();
-	counted(TIMES);
-	return TIMES * 1e9 / took;
+	if (events)
+		events_end(events);
+	counted(CONNECTIONS);
+	return CONNECTIONS * 1e9 / took;
+}
+
+static void measure_exchanges(const struct family *family, const struct other *other)
+{
+	struct events events;
+
+	figure(family, exchanges(family, 1, NULL), "%s/1", other->round_trip);
+	figure(family, exchanges(family, KIB(4), NULL), "%s/4096", other->round_trip);
+	exchanges(family, 1, &events);
+	figure_events(family, other->call_events, "round_trip", &events, EXCHANGES);
+}
+
+static void measure_connections(const struct family *family, const struct other *other)
+{
+	struct events events;
+
+	figure(family, connections_a_second(family, NULL), "%s", other->connections);
+	connections_a_second(family, &events);
+	figure_events(family, other->call_events, "connection", &events, CONNECTIONS);
 }
 
 /* The other machine may still be booting. */
@@ -205,14 +248,12 @@ static void measure_with(const struct other *other, const struct family *family,
 	setenv("RVSOCK_FAMILY", number, 1);
 	setenv("RVSOCK_PEER_CID", other->cid, 1);
 	await_services(family);
-	if (parameter < other->number) {
+	if (parameter < other->number)
 		measure_load(family, other, &other->loads[parameter]);
-	} else if (parameter == other->number) {
-		figure(family, exchanges(family, 1), "%s/1", other->round_trip);
-		figure(family, exchanges(family, KIB(4)), "%s/4096", other->round_trip);
-	} else {
-		figure(family, connections_a_second(family), "%s", other->connections);
-	}
+	else if (parameter == other->number)
+		measure_exchanges(family, other);
+	else
+		measure_connections(family, other);
 }
 
 static void measure_remote(const struct family *family, size_t parameter)
@@ -221,6 +262,16 @@ static void measure_remote(const struct family *family, size_t parameter)
 }
 
 const struct bench remote = { "remote", NUMBER_OF(host_loads) + 2, measure_remote };
+
+/* The same in a guest whose processor never sleeps. */
+static void measure_remote_awake(const struct family *family, size_t parameter)
+{
+	measure_with(&awake, family, parameter);
+}
+
+const struct bench remote_awake = {
+	"remote_awake", NUMBER_OF(host_loads) + 2, measure_remote_awake,
+};
 
 static void measure_siblings(const struct family *family, size_t parameter)
 {

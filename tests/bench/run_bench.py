@@ -29,6 +29,7 @@ CASES = {
               "scaling"),
     "bench4": ("scaling",),
     "bench_two": ("remote",),
+    "bench_awake": ("remote_awake",),
     "bench_siblings": ("siblings",),
 }
 # What takes long is measured in one round of so many, and several times in that.
@@ -38,11 +39,15 @@ CASE_SECONDS = 300
 # rvsock comes first, and takes the first device; then the C side over loopback, or with a device.
 _COMMON = ("vsock", "vmw_vsock_virtio_transport_common")
 LOOPBACK = ("rvsock", *_COMMON, "vsock_loopback")
+_DEVICE = (*_COMMON, "vmw_vsock_virtio_transport")
 MODULES = {
-    "bench_two": ("rvsock", *_COMMON, "vmw_vsock_virtio_transport"),
+    "bench_two": ("rvsock", *_DEVICE),
+    "bench_awake": ("rvsock", *_DEVICE),
     # The device takes packets in as many pieces as there are.
-    "bench_siblings": ("rvsock tx_descriptors=18", *_COMMON, "vmw_vsock_virtio_transport"),
+    "bench_siblings": ("rvsock tx_descriptors=18", *_DEVICE),
 }
+# What the kernel of a topology's guest is told.
+ARGUMENTS = {"bench_awake": "idle=poll"}
 
 
 class Progress:
@@ -144,7 +149,8 @@ def measure(topology, cases, rounds, measured):
     progress = Progress(rounds, cases)
     run = guest.Run(topology, LOGS / topology,
                     {"plan": plan(rounds, cases, MODULES.get(topology, LOOPBACK))},
-                    more=add_program, sibling_plan=CLONE / "tests/bench/sibling.sh")
+                    more=add_program, arguments=ARGUMENTS.get(topology, ""),
+                    sibling_plan=CLONE / "tests/bench/sibling.sh")
     outcome = run.boot(rounds * len(cases) * CASE_SECONDS, progress.watch)
     progress.end()
     here = figures.Figures()

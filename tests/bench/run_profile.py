@@ -109,7 +109,7 @@ def by_case(text, symbols):
     return {(case.removeprefix("exact/"), family):
             {name: count / calls for name, count in section.items()}
             for (case, family, calls), section in zip(measured(text), sections(symbols))
-            if not case.startswith("sibling_events")}
+            if not case.startswith(("sibling_events", "sibling_calls"))}
 
 
 def table(ours, others, beside):

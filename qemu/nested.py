@@ -45,6 +45,7 @@ def add(archive, image, kernel, topology, limit, interactive):
         "guest_memory": topology["memory"], "guest_processors": topology["processors"],
         "guest_limit": f"{limit:.0f}", "guest_interactive": int(interactive),
         "guest_services": int(topology.get("services", True)),
+        "guest_devices": topology.get("devices", 1),
         "guest_arguments": f"'{kernel.arguments}'",
     }
     plan = "".join(f"{name}={value}\n" for name, value in settings.items())

@@ -2,8 +2,8 @@
 # shellcheck shell=sh
 # The outer guest of a nested topology: brings up vhost-vsock, the services that
 # the inner guest talks to, and the inner guest. Before this the runner sets
-# guest_memory, guest_processors, guest_arguments, guest_limit, guest_interactive and
-# guest_services.
+# guest_memory, guest_processors, guest_arguments, guest_limit, guest_interactive,
+# guest_services and guest_devices.
 # shellcheck disable=SC2154 # set by the runner
 
 for module in irqbypass kvm ccp kvm-amd vhost_iotlb vhost vsock \
@@ -46,9 +46,11 @@ ask_guest_for_tasks() {
 set -- /usr/bin/qemu-system-x86_64 -accel kvm -cpu host,kvm-pv-eoi=off -smp "$guest_processors" \
 	-m "$guest_memory" -nodefaults -display none -no-reboot -kernel /guest/vmlinuz \
 	-initrd /guest/initramfs -append "$guest_arguments" \
-	-device vhost-vsock-pci,guest-cid=3 \
 	-netdev user,id=net,hostfwd=tcp:127.0.0.1:7100-:1234 \
 	-device virtio-net-pci,netdev=net,romfile=
+for number in $(seq "$guest_devices"); do
+	set -- "$@" -device vhost-vsock-pci,guest-cid=$((number + 2))
+done
 
 if [ "$guest_interactive" = 1 ]; then
 	"$@" -serial stdio

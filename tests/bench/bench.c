@@ -25,7 +25,7 @@
 
 static const struct bench *const benches[] = {
 	&throughput, &parallel, &round_trip, &wait_all, &connections, &memory, &exact,
-	&scaling, &remote, &remote_awake, &siblings, &wake,
+	&scaling, &remote, &remote_awake, &remote_nested, &siblings, &wake,
 };
 
 int64_t now(void)
@@ -79,7 +79,8 @@ static void measure(const struct bench *bench, const struct family *family, size
 static bool takes_part(const struct family *family, const struct bench *bench)
 {
 	bool has_device = family->kind == RVSOCK || family->kind == VSOCK;
-	bool needs_device = bench == &remote || bench == &remote_awake || bench == &siblings;
+	bool needs_device = bench == &remote || bench == &remote_awake ||
+			    bench == &remote_nested || bench == &siblings;
 
 	/* The others have nobody else to talk to. */
 	if (needs_device && !has_device)

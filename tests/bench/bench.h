@@ -66,7 +66,7 @@ struct bench {
 };
 
 extern const struct bench throughput, parallel, round_trip, wait_all, connections, memory;
-extern const struct bench scaling, exact, remote, remote_awake, siblings, wake;
+extern const struct bench scaling, exact, remote, remote_awake, remote_nested, siblings, wake;
 
 /* What the machine needs to copy each byte twice, which no family has. */
 void copies(void);

@@ -39,6 +39,13 @@ KINDS = {
     "awake_events": ("Events in that guest for each MiB to and from the host", "/MiB", False),
     "awake_calls": ("Events in that guest for each round trip of a byte, and for each connection",
                     "", False),
+    "nested_to": ("Throughput to vhost-vsock, in sends of so many bytes", "MiB/s", True),
+    "nested_from": ("Throughput from vhost-vsock, whose host writes so many bytes", "MiB/s", True),
+    "nested_roundtrip": ("Round trip of so many bytes by vhost-vsock", "us", False),
+    "nested_connections": ("Connections by vhost-vsock", "/s", True),
+    "nested_events": ("Events in the guest for each MiB to and from vhost-vsock", "/MiB", False),
+    "nested_calls": ("Events in the guest for each round trip of a byte by vhost-vsock, and for each "
+                     "connection", "", False),
     "sibling_to": ("Throughput to a sibling, in sends of so many bytes", "MiB/s", True),
     "sibling_from": ("Throughput from a sibling, which writes so many bytes", "MiB/s", True),
     "sibling_roundtrip": ("Round trip of so many bytes to a sibling", "us", False),
@@ -73,11 +80,11 @@ GOALS = [
     Goal("roundtrip/1", "unix", 1.05, False),
     *(Goal(f"connections/{number}", "unix", 0.9, True) for number in (0, 1000, 50000)),
     *(Goal(f"{kind}/{size}", "vsock", 1.0, True)
-      for kind in ("to_host", "from_host", "awake_to", "awake_from")
+      for kind in ("to_host", "from_host", "awake_to", "awake_from", "nested_to", "nested_from")
       for size in (64, 1024, 4096, 32768)),
     *(Goal(f"{kind}/{size}", "vsock", 1.0, False)
-      for kind in ("remote_roundtrip", "awake_roundtrip") for size in (1, 4096)),
-    *(Goal(f"{kind}_connections", "vsock", 1.0, True) for kind in ("remote", "awake")),
+      for kind in ("remote_roundtrip", "awake_roundtrip", "nested_roundtrip") for size in (1, 4096)),
+    *(Goal(f"{kind}_connections", "vsock", 1.0, True) for kind in ("remote", "awake", "nested")),
     # On a device that takes long chains the driver's own merits show.
     *(Goal(f"{kind}/{size}", "vsock", 1.5 if size in (4096, 65536) else 1.0, True)
       for kind in ("sibling_to", "sibling_from") for size in (64, 1024, 4096, 65536, 524288)),

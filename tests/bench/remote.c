@@ -47,6 +47,9 @@ static const struct other host = {
 }, awake = {
 	"2", "awake_to", "awake_from", "awake_roundtrip", "awake_connections", "awake_events",
 	"awake_calls", host_loads, NUMBER_OF(host_loads),
+}, nested = {
+	"2", "nested_to", "nested_from", "nested_roundtrip", "nested_connections", "nested_events",
+	"nested_calls", host_loads, NUMBER_OF(host_loads),
 }, sibling = {
 	"4", "sibling_to", "sibling_from", "sibling_roundtrip", "sibling_connections",
 	"sibling_events", "sibling_calls", sibling_loads, NUMBER_OF(sibling_loads),
@@ -271,6 +274,16 @@ static void measure_remote_awake(const struct family *family, size_t parameter)
 
 const struct bench remote_awake = {
 	"remote_awake", NUMBER_OF(host_loads) + 2, measure_remote_awake,
+};
+
+/* The same with a host that is a guest itself, and has the kernel's own vhost-vsock. */
+static void measure_remote_nested(const struct family *family, size_t parameter)
+{
+	measure_with(&nested, family, parameter);
+}
+
+const struct bench remote_nested = {
+	"remote_nested", NUMBER_OF(host_loads) + 2, measure_remote_nested,
 };
 
 static void measure_siblings(const struct family *family, size_t parameter)

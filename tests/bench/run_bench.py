@@ -30,6 +30,7 @@ CASES = {
     "bench4": ("scaling",),
     "bench_two": ("remote",),
     "bench_awake": ("remote_awake",),
+    "bench_nested": ("remote_nested",),
     "bench_siblings": ("siblings",),
 }
 # What takes long is measured in one round of so many, and several times in that.
@@ -43,6 +44,7 @@ _DEVICE = (*_COMMON, "vmw_vsock_virtio_transport")
 MODULES = {
     "bench_two": ("rvsock", *_DEVICE),
     "bench_awake": ("rvsock", *_DEVICE),
+    "bench_nested": ("rvsock", *_DEVICE),
     # The device takes packets in as many pieces as there are.
     "bench_siblings": ("rvsock tx_descriptors=18", *_DEVICE),
 }

@@ -91,6 +91,19 @@ TEST_F(wire, spec_12_len_is_the_payload)
 	close(fd);
 }
 
+TEST_F(wire, buffers_are_told_of_together)
+{
+	char data[300];
+	int fd;
+
+	PLAY();
+	fd = on_stage(SOCK_STREAM, 0);
+	ASSERT_LE(0, fd);
+	EXPECT_EQ((ssize_t)sizeof(data), recv(fd, data, sizeof(data), MSG_WAITALL));
+	ASSERT_SEND(fd, "done");
+	close(fd);
+}
+
 /* And the rest of it, as soon as it fits. */
 static bool send_rest(int fd, size_t sent)
 {

@@ -129,6 +129,8 @@ fn refuse<R: Receiver>(this: &Arc<Device<R>>, flow: Flow, reset: HeaderBytes) {
 pub(super) struct Buffers {
     /// Bytes of all of them.
     bytes: usize,
+    /// Bytes of those that were added since the device was last told of any.
+    unannounced: usize,
     /// How large the next ones are to be.
     size: BufferSize,
 }
@@ -139,6 +141,15 @@ impl Buffers {
         self.bytes
             .checked_add(size)
             .filter(|bytes| *bytes <= BufferSize::LIMIT)
+    }
+
+    /// Whether the device is to be told of new ones.
+    ///
+    /// A device asks for it when it has used all, and some, with each one. Telling leaves the guest,
+    /// so it is done for many at once. Once a device has used all, those that are here are all new,
+    /// so that it cannot wait for ever.
+    fn are_to_be_announced(&self) -> bool {
+        self.unannounced >= self.bytes / 2
     }
 }
 
@@ -176,11 +187,13 @@ fn give_back<R: Receiver>(this: &Device<R>, mut buffer: ReceiveBuffer) -> bool {
 /// Gives the device a buffer. Where that fails it comes back: a refill has taken its place, or one
 /// is due for want of memory, or the device is gone.
 fn add(queue: &mut Guard<'_>, buffer: ReceiveBuffer) -> Option<ReceiveBuffer> {
-    let Some(bytes) = queue.with(buffer.size()) else {
+    let buffer_size = buffer.size();
+    let Some(bytes) = queue.with(buffer_size) else {
         return Some(buffer);
     };
     match queue.add_in(buffer) {
         Ok(()) => {
+            queue.unannounced = queue.unannounced.saturating_add(buffer_size);
             queue.bytes = bytes;
             None
         }
@@ -216,21 +229,26 @@ fn allocate(order: u32, flags: Flags) -> Option<ReceiveBuffer> {
         .or_else(|| ReceiveBuffer::new(0, flags).ok())
 }
 
-/// Tells the device of new buffers. Returns whether it has too few.
+/// Tells the device of new buffers, when there are many. Returns whether it has too few.
 fn announce<R: Receiver>(this: &Device<R>) -> bool {
     let (kick, few) = {
         let mut queue = this.receive.lock();
         let few = queue.bytes < BufferSize::low(this.receive.capacity());
-        (queue.kick_prepare(), few)
+        let kick = queue.are_to_be_announced().then(|| {
+            queue.unannounced = 0;
+            queue.kick_prepare()
+        });
+        (kick, few)
     };
-    kick.notify();
+    if let Some(kick) = kick {
+        kick.notify();
+    }
     few
 }
 
-/// After a run: tells the device of new buffers, and looks for memory if some are missing.
+/// After a run: looks for memory if buffers are missing, and tells the device of new ones.
 fn finish<R: Receiver>(this: &Arc<Device<R>>, missing: usize) {
-    let few = announce(this);
-    if missing > 0 || few {
+    if missing > 0 || announce(this) {
         refill(this, GFP_NOWAIT);
     }
 }

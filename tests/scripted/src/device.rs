@@ -176,12 +176,13 @@ impl VhostUserBackend for Device {
 
     fn handle_event(
         &self,
-        _queue: u16,
+        queue: u16,
         _events: EventSet,
         vrings: &[VringRwLock],
         _thread: usize,
     ) -> io::Result<()> {
         self.rings.set_up(vrings);
+        self.rings.kicked(queue.into());
         self.tell(Signal::Kick);
         Ok(())
     }

@@ -43,6 +43,7 @@
 //! | `overwritten` | host: the header is overwritten once the guest has it |
 //! | `unwritten` | host: nothing is written into the guest's buffer |
 //! | `quiet` | host: no interrupt tells of it |
+//! | `asking` | host: behind it the device asks to be told of the next buffer, and waits a little |
 //!
 //! | other steps | |
 //! |---|---|
@@ -52,6 +53,7 @@
 //! | `guest: begins` | a driver takes the device into use, the event queue before the receive queue |
 //! | `guest: fills transmission` | the queue that is held takes no more |
 //! | `guest: event buffers N` | so many at least are in the event queue |
+//! | `guest: tells of buffers N to M` | so often since the scenario began, of those of the receive queue |
 //! | `host: bytes N by M` | payload of the pattern, in packets of M |
 //! | `host: event N` | with `used=`, `id=`, `ahead=`, `times=` as above |
 //! | `host: cid N` | in the configuration space, from now on |
@@ -193,6 +195,10 @@ fn guest(connection: &str, words: &[&str]) -> Result<Step> {
         ["begins"] => Step::Begin,
         ["fills", "transmission"] => Step::FillTransmission,
         ["event", "buffers", count] => Step::EventBuffers(small(count)?.try_into()?),
+        ["tells", "of", "buffers", least, "to", most] => Step::ToldOfBuffers {
+            least: small(least)?,
+            most: small(most)?,
+        },
         [operation, rest @ ..] => Step::Expect(expected(connection, operation, rest)?),
         [] => bail!("what does the guest do?"),
     })
@@ -312,6 +318,7 @@ fn ring(word: &str, manner: &mut Manner) -> Result<bool> {
         None if word == "overwritten" => manner.overwritten = true,
         None if word == "unwritten" => manner.unwritten = true,
         None if word == "quiet" => manner.quiet = true,
+        None if word == "asking" => manner.asking = true,
         _ => return Ok(false),
     }
     Ok(true)

@@ -4,7 +4,7 @@
 //! that lies.
 
 use std::io::{Read, Write};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::OnceLock;
 
 use anyhow::{ensure, Context, Result};
@@ -41,6 +41,7 @@ pub type Memory = GuestMemoryAtomic<GuestMemoryMmap>;
 pub struct Rings {
     memory: Memory,
     vrings: OnceLock<Vec<VringRwLock>>,
+    kicks: [AtomicU32; COUNT],
 }
 
 impl Rings {
@@ -49,7 +50,21 @@ impl Rings {
         Rings {
             memory,
             vrings: OnceLock::new(),
+            kicks: Default::default(),
         }
+    }
+
+    /// Takes note of a notification of the guest.
+    pub fn kicked(&self, queue: usize) {
+        if let Some(kicks) = self.kicks.get(queue) {
+            kicks.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// How often the guest has notified the device of a queue, modulo 2^32.
+    pub fn kicks(&self, queue: usize) -> u32 {
+        let kicks = self.kicks.get(queue);
+        kicks.map_or(0, |kicks| kicks.load(Ordering::SeqCst))
     }
 
     /// Takes note of the queues, which stay the same from then on.
@@ -103,6 +118,27 @@ impl Rings {
     pub fn watch(&self, queue: usize) -> bool {
         self.with(queue, |state, _| Ok(state.enable_notification()?))
             .is_some_and(|more| more.unwrap_or(false))
+    }
+
+    /// Asks for a notification of the very next buffer that the guest adds to a queue, whatever is
+    /// there already.
+    ///
+    /// # Errors
+    ///
+    /// When the guest's ring cannot be read or written to.
+    pub fn ask(&self, queue: usize) -> Result<()> {
+        self.with(queue, |state, memory| {
+            let ring = state.get_queue_mut();
+            let taken = ring.next_avail();
+            let added = ring.avail_idx(memory, Ordering::Acquire)?.0;
+            // As a device that has read all of the ring, but not yet used it.
+            ring.set_next_avail(added);
+            let asked = ring.enable_notification(memory);
+            ring.set_next_avail(taken);
+            asked?;
+            Ok(())
+        })
+        .unwrap_or(Ok(()))
     }
 
     /// How many buffers of the guest wait in a queue.

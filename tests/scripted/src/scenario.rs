@@ -46,6 +46,13 @@ pub enum Step {
     Begin,
     /// The guest has at least so many buffers in the event queue.
     EventBuffers(u16),
+    /// The guest has told of new receive buffers so often since the scenario began.
+    ToldOfBuffers {
+        /// At least.
+        least: u32,
+        /// At most.
+        most: u32,
+    },
     /// The device sends these packets.
     Send(Sent),
     /// The device sends so many bytes of the pattern.
@@ -151,6 +158,8 @@ pub struct Manner {
     pub unwritten: bool,
     /// Whether the guest is not interrupted.
     pub quiet: bool,
+    /// Whether the device asks to be told of the next buffer, and gives the guest time to add one.
+    pub asking: bool,
 }
 
 /// A number of a scenario.

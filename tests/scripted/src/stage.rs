@@ -28,6 +28,9 @@ use crate::scenario::{Line, Manner, Step};
 /// How long the guest may take for a step.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long it is given for what it may do or leave.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// A connection of a scenario.
 #[derive(Debug)]
 struct Connection {
@@ -79,6 +82,8 @@ pub struct Stage {
     holding: bool,
     /// How many packets the services were sent, modulo 2^32.
     served: u32,
+    /// How often the guest had told of receive buffers when the scenario began, modulo 2^32.
+    told_of_buffers: u32,
     waiting: Vec<Ports>,
     verdict: String,
 }
@@ -105,6 +110,7 @@ impl Stage {
             tally: None,
             holding: false,
             served: 0,
+            told_of_buffers: 0,
             waiting: Vec::new(),
             verdict: "nothing was played".to_owned(),
         }
@@ -145,6 +151,7 @@ impl Stage {
         self.connections.clear();
         self.playing = true;
         self.begun = false;
+        self.told_of_buffers = self.rings.kicks(RECEIVE);
         self.live.tell(whom, "playing");
         self.verdict = match self.flush().and_then(|()| self.play_steps(&scenario.steps)) {
             Ok(()) => "passed".to_owned(),
@@ -213,6 +220,15 @@ impl Stage {
                 ensure!(
                     found >= *count,
                     "the event queue has {found} buffers, not {count}"
+                );
+                Ok(())
+            }
+            Step::ToldOfBuffers { least, most } => {
+                let kicks = self.rings.kicks(RECEIVE);
+                let told = kicks.wrapping_sub(self.told_of_buffers);
+                ensure!(
+                    (*least..=*most).contains(&told),
+                    "the guest has told of receive buffers {told} times, not {least} to {most}"
                 );
                 Ok(())
             }
@@ -372,6 +388,11 @@ impl Stage {
             if !self.rings.watch(queue) && !self.pump(Some(deadline))? {
                 bail!("the guest has no buffer in that queue");
             }
+        }
+        if manner.asking {
+            self.rings.ask(queue)?;
+            let end = Instant::now() + PAUSE;
+            while self.pump(Some(end))? {}
         }
         Ok(())
     }

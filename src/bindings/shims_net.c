@@ -196,22 +196,40 @@ void rvsock_sock_poll_wait(struct file *file, struct socket *socket,
 	sock_poll_wait(file, socket, table);
 }
 
+/* Whether anybody polls, behind a full barrier. */
+bool rvsock_sock_is_polled(struct sock *sk)
+{
+	bool polled;
+
+	rcu_read_lock();
+	polled = skwq_has_sleeper(rcu_dereference(sk->sk_wq));
+	rcu_read_unlock();
+	return polled;
+}
+
 /*
  * The end of both directions concerns everyone who polls; anything else wakes
- * one of those who asked to be woken one at a time (EPOLLEXCLUSIVE). Returns
- * whether anybody polls.
+ * one of those who asked to be woken one at a time (EPOLLEXCLUSIVE).
  */
-bool rvsock_sock_wake_poll(struct sock *sk, __poll_t events)
+void rvsock_sock_wake_poll(struct sock *sk, __poll_t events)
 {
 	struct socket_wq *wq;
-	bool told;
 
 	rcu_read_lock();
 	wq = rcu_dereference(sk->sk_wq);
-	told = skwq_has_sleeper(wq);
-	if (told)
+	/* It may have been closed since somebody polled. */
+	if (wq)
 		__wake_up(&wq->wait, TASK_INTERRUPTIBLE,
 			  events & EPOLLHUP ? 0 : 1, poll_to_key(events));
+	rcu_read_unlock();
+}
+
+/* Sends SIGIO to who asked for it. */
+void rvsock_sock_signal(struct sock *sk, __poll_t events)
+{
+	if (!sock_flag(sk, SOCK_FASYNC))
+		return;
+	rcu_read_lock();
 	if (events & EPOLLERR)
 		sk_wake_async_rcu(sk, SOCK_WAKE_IO, POLL_ERR);
 	if (events & EPOLLHUP)
@@ -221,7 +239,6 @@ bool rvsock_sock_wake_poll(struct sock *sk, __poll_t events)
 	if (events & EPOLLOUT)
 		sk_wake_async_rcu(sk, SOCK_WAKE_IO, POLL_OUT);
 	rcu_read_unlock();
-	return told;
 }
 
 void rvsock_send_sigpipe(void)

@@ -52,7 +52,9 @@ struct sock *rvsock_sock_of_timer(struct timer_list *timer);
 int rvsock_sock_error(struct sock *sk);
 void rvsock_sock_poll_wait(struct file *file, struct socket *socket,
 			   poll_table *table);
-bool rvsock_sock_wake_poll(struct sock *sk, __poll_t events);
+bool rvsock_sock_is_polled(struct sock *sk);
+void rvsock_sock_wake_poll(struct sock *sk, __poll_t events);
+void rvsock_sock_signal(struct sock *sk, __poll_t events);
 void rvsock_send_sigpipe(void);
 int rvsock_copy_from_sockptr(void *to, sockptr_t from, size_t len);
 

@@ -244,12 +244,19 @@ impl<P: Protocol> Sock<P> {
     }
 
     /// Tells those who poll the socket that `events` happened, and sends `SIGIO` to who asked for
-    /// it (`sk_wq`). Returns whether anybody polls.
+    /// it (`sk_wq`). If anybody polls, `count` is called before: who is woken may look at once at
+    /// what it counts.
     ///
     /// Any context. What the events announce must have been published before: pollers are looked
     /// for behind a full barrier.
-    pub(crate) fn wake_poll(&self, events: PollEvents) -> bool {
+    pub(crate) fn wake_poll(&self, events: PollEvents, count: impl FnOnce()) {
         // SAFETY: By the type invariants, `sk` is valid.
-        unsafe { bindings::rvsock_sock_wake_poll(self.as_raw(), events.into_raw()) }
+        if unsafe { bindings::rvsock_sock_is_polled(self.as_raw()) } {
+            count();
+            // SAFETY: As above.
+            unsafe { bindings::rvsock_sock_wake_poll(self.as_raw(), events.into_raw()) };
+        }
+        // SAFETY: As above.
+        unsafe { bindings::rvsock_sock_signal(self.as_raw(), events.into_raw()) };
     }
 }

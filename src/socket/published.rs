@@ -304,9 +304,11 @@ impl Published {
 
     /// Tells pollers that `events` happened, if there are any.
     fn tell_pollers(&self, sock: &Sock<Vsock>, events: PollEvents) {
-        if !events.is_empty() && sock.wake_poll(events) {
-            self.polled.fetch_add(1, Relaxed);
-            sock.shared().context.count_polled();
+        if !events.is_empty() {
+            sock.wake_poll(events, || {
+                self.polled.fetch_add(1, Relaxed);
+                sock.shared().context.count_polled();
+            });
         }
     }
 

@@ -5,7 +5,10 @@
  */
 #include "vsock_harness.h"
 
+#include <sched.h>
 #include <stdatomic.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
 
 #define ROUNDS	1000
 
@@ -202,6 +205,78 @@ TEST_F_TIMEOUT(loopback_race, connect_against_stop, 120)
 	EXPECT_NE(0, connected);
 	EXPECT_EQ(0, left_behind);
 	close(listener.fd);
+}
+
+static bool stay_on(int processor)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(processor, &set);
+	return !sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* A thread that answers each byte with one, on the second processor. */
+static void *answer(void *arg)
+{
+	int fd = *(int *)arg;
+	char byte;
+
+	if (!stay_on(1))
+		return "no second processor";
+	while (recv(fd, &byte, 1, 0) == 1) {
+		/* Some turns, so that who has asked polls by then. */
+		spin(1000);
+		if (send(fd, &byte, 1, MSG_NOSIGNAL) != 1)
+			break;
+	}
+	return NULL;
+}
+
+/* How often others are told, behind the one that looks. */
+#define OTHERS	10000
+
+/* Who was woken in poll finds that counted, however soon it looks. */
+TEST_F_TIMEOUT(loopback_race, poll_against_count, 120)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	struct rvsock_wakeups before, after;
+	struct rlimit files = { 2 * OTHERS, 2 * OTHERS };
+	int slept = 0, uncounted = 0, fds[2], others;
+	pthread_t thread;
+	void *failed;
+	char byte;
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+	ASSERT_EQ(0, vsock_pair(VMADDR_CID_LOCAL, 0, fds));
+	others = epoll_create1(0);
+	ASSERT_LE(0, others);
+	/* Each poll is woken ahead of these, which came before it. */
+	for (int i = 0; i < OTHERS; i++)
+		ASSERT_EQ(0, epoll_ctl(others, EPOLL_CTL_ADD, dup(fds[0]), &event));
+	ASSERT_TRUE(stay_on(0));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, answer, &fds[1]));
+	for (int round = 0; round < ROUNDS / 4; round++) {
+		long switches;
+
+		ASSERT_EQ(0, vsock_wakeups(fds[0], &before));
+		ASSERT_EQ(1, send(fds[0], "x", 1, 0));
+		switches = voluntary_switches();
+		ASSERT_EQ(POLLIN, poll_for(fds[0], POLLIN, PATIENCE_MS));
+		ASSERT_EQ(0, vsock_wakeups(fds[0], &after));
+		if (voluntary_switches() != switches) {
+			slept++;
+			if (after.polled == before.polled)
+				uncounted++;
+		}
+		ASSERT_EQ(1, recv(fds[0], &byte, 1, 0));
+	}
+	shutdown(fds[0], SHUT_RDWR);
+	pthread_join(thread, &failed);
+	EXPECT_EQ(NULL, failed);
+	EXPECT_LT(ROUNDS / 8, slept);
+	EXPECT_EQ(0, uncounted);
+	TH_LOG("%d polls slept", slept);
 }
 
 TEST_HARNESS_MAIN

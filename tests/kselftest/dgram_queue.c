@@ -469,7 +469,7 @@ TEST_F(pair, reader_in_a_page_fault)
 /* What is queued goes with its socket. */
 TEST(nothing_is_left)
 {
-	int before = live_sockets();
+	int before = sockets_at_rest();
 
 	for (int i = 0; i < 50; i++) {
 		int from = dgram_bound(), to = dgram_bound();
@@ -514,7 +514,7 @@ static void *storm_send(void *argument)
 TEST(senders_against_close)
 {
 	struct storm storm = { .ports = { 5310, 5311 } };
-	int before = live_sockets();
+	int before = sockets_at_rest();
 	pthread_t threads[3];
 	long end;
 	char byte[4];

@@ -402,7 +402,7 @@ TEST_F(pair, mask_after_a_reset)
 /* When both ends are closed, both sockets are gone at once: nobody waits. */
 TEST_F(pair, nothing_is_left)
 {
-	int before = live_sockets();
+	int before = sockets_at_rest();
 	long began = now_ms();
 
 	ASSERT_EQ(0, close(self->here));
@@ -419,7 +419,7 @@ TEST_F(pair, nothing_is_left)
 TEST(every_order)
 {
 	static const int hows[] = { NO_SHUTDOWN, SHUT_RD, SHUT_WR, SHUT_RDWR };
-	int before = live_sockets();
+	int before = sockets_at_rest();
 	int fds[2];
 
 	for (int i = 0; i < 4 * 4 * 2 * 4; i++) {
@@ -460,7 +460,7 @@ static void *close_each(void *argument)
 TEST(both_close_at_once)
 {
 	static struct closer closers[2];
-	int before = live_sockets();
+	int before = sockets_at_rest();
 	pthread_barrier_t barrier;
 	pthread_t threads[2];
 

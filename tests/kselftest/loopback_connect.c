@@ -323,7 +323,7 @@ TEST_F(listener, many_at_once)
 /* Open, use and close, in each order, again and again: nothing is left. */
 TEST_F_TIMEOUT(listener, cycles, 90)
 {
-	int before = live_sockets();
+	int before = sockets_at_rest();
 
 	for (int i = 0; i < CYCLES / vsock_patience(); i++) {
 		int fds[2], first = i & 1;
@@ -391,7 +391,7 @@ TEST_F_TIMEOUT(listener, threads, 60)
 	enum { DIALLERS = 6, SERVERS = 3, ROUNDS = 150 };
 	struct dialler diallers[DIALLERS] = { 0 };
 	pthread_t servers[SERVERS];
-	int before = live_sockets();
+	int before = sockets_at_rest();
 
 	for (int i = 0; i < SERVERS; i++)
 		ASSERT_EQ(0, pthread_create(&servers[i], NULL,

@@ -14,7 +14,7 @@ FIXTURE(two_bytes)
 
 FIXTURE_SETUP(two_bytes)
 {
-	self->sockets_before = live_sockets();
+	self->sockets_before = sockets_at_rest();
 }
 
 FIXTURE_TEARDOWN(two_bytes)
@@ -33,6 +33,14 @@ TEST_F_TIMEOUT(two_bytes, two_thousand_times, 170)
 		ASSERT_EQ(0, close(fd));
 	}
 	EXPECT_EQ(self->sockets_before, sockets_become(self->sockets_before));
+}
+
+/* What has just been closed does not count as what was there before. */
+TEST_F_TIMEOUT(two_bytes, closed_before_it_begins, 60)
+{
+	for (int i = 0; i < 100; i++)
+		ASSERT_EQ(0, close(vsock_connected(PORT_REPLY)));
+	EXPECT_EQ(self->sockets_before, sockets_at_rest());
 }
 
 TEST_HARNESS_MAIN

@@ -832,6 +832,9 @@ int vsock_stop_device(long pause)
 	return asking;
 }
 
+/* More than a grace period and its callbacks take. */
+#define REST_MS	500
+
 int live_sockets(void)
 {
 	const char *row = vsock_family() == AF_VSOCK ? "AF_VSOCK" : "RVSOCK";
@@ -846,6 +849,22 @@ int live_sockets(void)
 	if (file)
 		fclose(file);
 	return found;
+}
+
+int sockets_at_rest(void)
+{
+	int count = live_sockets();
+	long since = now_ms();
+
+	while (now_ms() < since + REST_MS * vsock_patience()) {
+		int before = count;
+
+		sleep_ms(20);
+		count = live_sockets();
+		if (count != before)
+			since = now_ms();
+	}
+	return count;
 }
 
 int sockets_become(int wanted)

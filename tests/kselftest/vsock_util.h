@@ -288,6 +288,11 @@ long slab_overhead(void);
 /* Live sockets of the module, as the kernel lists them; -1 if it does not. */
 int live_sockets(void);
 /*
+ * The same once none of them is about to go: those of programs that have ended are
+ * listed until a grace period is over. Returns when the number has stood for a while.
+ */
+int sockets_at_rest(void);
+/*
  * Wait until there are no more than that, at most 12 s: closed ones are listed for up to
  * 8 s while they wait for the peer. Returns how many there are.
  */

@@ -465,7 +465,7 @@ TEST(message)
 TEST(closed_with_completions)
 {
 	uint8_t *data = pages(4 * PAGE), in[2 * PAGE];
-	int fds[2], before = live_sockets();
+	int fds[2], before = sockets_at_rest();
 
 	for (int i = 0; i < 20; i++) {
 		ASSERT_EQ(0, vsock_pair(vsock_own_cid(), 0, fds));
